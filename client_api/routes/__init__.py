@@ -1,0 +1,1 @@
+"""Client-server endpoints, one file per noun."""

@@ -1,0 +1,1 @@
+"""Assembling /sync from one stream per noun."""

@@ -1,0 +1,1 @@
+"""homeserver.yaml as typed, frozen sections."""

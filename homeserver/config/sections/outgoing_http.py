@@ -1,0 +1,26 @@
+"""Section `outgoing_http`."""
+
+from typing import Annotated
+
+from homeserver.config.values import PRIVATE_RANGES, IpRange, Section, later
+
+_FEATURE = "push, URL previews and other outgoing requests"
+
+
+class OutgoingHttpSection(Section, frozen=True, kw_only=True):
+    """Requests to anything but homeservers: push gateways, previewed pages, identity providers.
+
+    Application services are trusted: they are called wherever their files say.
+    """
+
+    allowed_ip_ranges: Annotated[
+        tuple[IpRange, ...],
+        later(_FEATURE, "Addresses that may be contacted even if they are blocked below."),
+    ] = ()
+    blocked_ip_ranges: Annotated[
+        tuple[IpRange, ...],
+        later(_FEATURE, "Addresses that are never contacted: by default all that are private."),
+    ] = PRIVATE_RANGES
+    verify_tls: Annotated[
+        bool, later(_FEATURE, "Whether certificates are checked. Off is for tests only.")
+    ] = True

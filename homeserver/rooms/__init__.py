@@ -1,0 +1,1 @@
+"""The room server: create, authorize, resolve, persist and read events."""

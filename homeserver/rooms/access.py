@@ -1,0 +1,86 @@
+"""Who may read a room, and up to where.
+
+Spec: client-server-api/#getting-events-for-a-room, client-server-api/#room-previews
+"""
+
+from typing import NamedTuple
+
+from homeserver.errors import Forbidden
+from homeserver.protocol.history_visibility import HistoryVisibility
+from homeserver.protocol.identifiers import RoomID, UserID
+from homeserver.rooms.visibility import RoomView, Visibility
+from homeserver.storage import rooms
+from homeserver.storage.database import Database
+from homeserver.storage.memberships import MembershipRow
+from homeserver.streams.tail import Tail
+from homeserver.streams.user_rooms import UserRooms
+
+
+class RoomAccess(NamedTuple):
+    """Permission to read a room.
+
+    `upto` is the position up to which its state and timeline are shown: the tail's for members
+    and for whoever peeks, that of the leave or ban for former members.
+    """
+
+    room_nid: int
+    room_id: RoomID
+    view: RoomView
+    upto: int
+    is_peeking: bool = False
+
+
+class Access:
+    """Decides who may read a room."""
+
+    def __init__(
+        self, database: Database, tail: Tail, user_rooms: UserRooms, visibility: Visibility
+    ) -> None:
+        self._database = database
+        self._tail = tail
+        self._user_rooms = user_rooms
+        self._visibility = visibility
+
+    async def membership(self, user_id: UserID, room_id: RoomID) -> MembershipRow | None:
+        """Return the user's present membership of a room, None without any."""
+        memberships = await self._user_rooms.of_user(user_id)
+        return next((row for row in memberships.values() if row.room_id == room_id), None)
+
+    async def to_read(self, user_id: UserID, room_id: RoomID) -> RoomAccess:
+        """Return the access of a member, a former member, or of anybody to a readable room.
+
+        Raises Forbidden, for rooms that do not exist too: it must not tell them apart.
+        """
+        access = await self.to_read_or_none(user_id, room_id)
+        if access is None:
+            raise Forbidden("You are not in this room and may not read it")
+        return access
+
+    async def to_read_or_none(self, user_id: UserID, room_id: RoomID) -> RoomAccess | None:
+        """Return the same access, or None without it."""
+        membership = await self.membership(user_id, room_id)
+        if membership is not None and not membership.is_forgotten:
+            room_nid = membership.room_nid
+            view = await self._visibility.view(room_nid, user_id)
+            if membership.membership == "join":
+                return RoomAccess(room_nid, room_id, view, self._tail.position)
+            if membership.membership in ("leave", "ban") and view.joined_until > 0:
+                return RoomAccess(room_nid, room_id, view, membership.pos)
+        return await self._peek(user_id, room_id)
+
+    async def to_members_only(self, user_id: UserID, room_id: RoomID) -> RoomAccess:
+        """Return the access of a joined member. Raises Forbidden."""
+        membership = await self.membership(user_id, room_id)
+        if membership is None or membership.membership != "join":
+            raise Forbidden("You are not joined to this room")
+        view = await self._visibility.view(membership.room_nid, user_id)
+        return RoomAccess(membership.room_nid, room_id, view, self._tail.position)
+
+    async def _peek(self, user_id: UserID, room_id: RoomID) -> RoomAccess | None:
+        async with self._database.connection("access") as connection:
+            room_nid = await rooms.room_nid_of(connection, room_id)
+        if room_nid is not None:
+            view = await self._visibility.view(room_nid, user_id)
+            if view.visibilities[-1] is HistoryVisibility.WORLD_READABLE:
+                return RoomAccess(room_nid, room_id, view, self._tail.position, is_peeking=True)
+        return None

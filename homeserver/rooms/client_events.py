@@ -1,0 +1,82 @@
+"""Events as clients get them: the stored bytes with `unsigned` for one user and device.
+
+Spec: client-server-api/#room-event-format
+"""
+
+from collections.abc import Iterable
+from typing import Final, NamedTuple
+
+import msgspec
+
+from homeserver.protocol.client_event import client_event
+from homeserver.protocol.identifiers import DeviceID, EventID, RoomID, UserID
+from homeserver.rooms.visibility import RoomView
+from homeserver.storage.events import EventRecord
+
+_encode: Final = msgspec.json.Encoder().encode
+
+
+class Viewer(NamedTuple):
+    """For whom events are rendered, and when (server clock, ms)."""
+
+    user_id: UserID
+    device_id: DeviceID | None
+    now_ms: int
+
+
+class _Core(msgspec.Struct):
+    content: msgspec.Raw
+    sender: msgspec.Raw
+
+
+_decode_core: Final = msgspec.json.Decoder(_Core).decode
+
+
+def unsigned_of(record: EventRecord, viewer: Viewer, membership: str | None) -> bytes:
+    """Return the `unsigned` object of an event as JSON.
+
+    `membership` is the viewer's at the event, None where it is not told.
+    """
+    age = viewer.now_ms - record.origin_server_ts
+    parts = [b'{"age":%d' % age]
+    if membership is not None:
+        parts.append(b',"membership":%b' % _encode(membership))
+    if record.txn_id is not None and is_own(record, viewer):
+        parts.append(b',"transaction_id":%b' % _encode(record.txn_id))
+    if record.replaced_core is not None:
+        replaced = _decode_core(record.replaced_core)
+        parts.append(
+            b',"prev_content":%b,"prev_sender":%b,"replaces_state":%b'
+            % (bytes(replaced.content), bytes(replaced.sender), _encode(record.replaced_id))
+        )
+    if record.redaction_id is not None and record.redaction_core is not None:
+        because = client_event(record.redaction_core, event_id=EventID(record.redaction_id))
+        parts.append(b',"redacted_because":%b' % because)
+    parts.append(b"}")
+    return b"".join(parts)
+
+
+def is_own(record: EventRecord, viewer: Viewer) -> bool:
+    """Whether the viewer's own device sent the event."""
+    return record.sender == viewer.user_id and record.device_id == (viewer.device_id or "")
+
+
+def render(
+    record: EventRecord, viewer: Viewer, membership: str | None, room_id: RoomID | None
+) -> bytes:
+    """Return one event in client format; without `room_id` it is the form of /sync."""
+    return client_event(
+        record.core,
+        event_id=record.event_id,
+        room_id=room_id,
+        unsigned=unsigned_of(record, viewer, membership),
+    )
+
+
+def render_all(
+    records: Iterable[EventRecord], viewer: Viewer, view: RoomView, room_id: RoomID | None
+) -> list[bytes]:
+    """Render events of one room with the viewer's membership at each of them."""
+    return [
+        render(record, viewer, view.membership_at(record.pos or 0), room_id) for record in records
+    ]

@@ -1,0 +1,176 @@
+"""The heads of rooms in memory: loaded on demand, advanced by writing, dropped when overtaken."""
+
+import asyncio
+from collections import OrderedDict
+from collections.abc import Sequence
+
+from homeserver.protocol.create import room_creation
+from homeserver.protocol.event import Event, StateKey
+from homeserver.protocol.join_rules import parse_join_rules
+from homeserver.protocol.power_levels import parse_power_levels
+from homeserver.protocol.room_versions import rules_of
+from homeserver.rooms.event_cache import EventCache
+from homeserver.rooms.head import CREATE, JOIN_RULES, POWER_LEVELS, RoomHead, StateEntry
+from homeserver.rooms.row_numbers import RowNumbers
+from homeserver.storage import rooms, state
+from homeserver.storage.database import Database
+from homeserver.storage.rooms import RoomRow
+from homeserver.storage.state import SnapshotLink, StateRow
+from homeserver.streams.entries import EventEntry, LogEntry
+from homeserver.streams.tail import Tail
+
+# Heads are weighed by their state: this many state entries are about 200 MB at the most.
+MAX_STATE_ENTRIES = 1_000_000
+# An empty slot is about 500 bytes; a small room's head about 10 kB.
+MAX_ROOMS = 5_000
+
+
+class RoomSlot:
+    """A room's place in memory: its newest head, and the lock of who builds on it.
+
+    `head` is ahead of PostgreSQL while writes are on their way. None: it must be loaded.
+    """
+
+    __slots__ = ("head", "lock")
+
+    def __init__(self) -> None:
+        self.head: RoomHead | None = None
+        self.lock = asyncio.Lock()
+
+    def forget(self) -> None:
+        """Have the head loaded again: something else was committed in this room."""
+        self.head = None
+
+
+class Heads:
+    """The heads of the rooms that are in use on this node."""
+
+    def __init__(
+        self,
+        database: Database,
+        tail: Tail,
+        cache: EventCache,
+        nids: RowNumbers,
+        *,
+        max_rooms: int = MAX_ROOMS,
+        max_state_entries: int = MAX_STATE_ENTRIES,
+    ) -> None:
+        self._database = database
+        self._cache = cache
+        self._nids = nids
+        self._max_rooms = max_rooms
+        self._max_state_entries = max_state_entries
+        # Counted when heads are loaded; rooms that grow later make it an estimate.
+        self._state_entries = 0
+        self._slots: OrderedDict[str, RoomSlot] = OrderedDict()
+        tail.follow(self._take, on_gap=self._forget_all)
+
+    def slot(self, room_id: str) -> RoomSlot:
+        """Return a room's slot, whether the room exists or not."""
+        slot = self._slots.get(room_id)
+        if slot is None:
+            self._make_space()
+            slot = self._slots[room_id] = RoomSlot()
+        else:
+            self._slots.move_to_end(room_id)
+        return slot
+
+    async def head(self, room_id: str) -> RoomHead | None:
+        """Return a room's head for reading; None: this server does not know the room.
+
+        It may be ahead of the tail by writes of this node that are on their way.
+        """
+        slot = self.slot(room_id)
+        if slot.head is not None:
+            return slot.head
+        async with slot.lock:
+            return await self.loaded(slot, room_id)
+
+    async def loaded(self, slot: RoomSlot, room_id: str) -> RoomHead | None:
+        """Return the slot's head, loading it; the caller holds the slot's lock."""
+        if slot.head is None:
+            slot.head = await self._load(room_id)
+            if slot.head is not None:
+                self._state_entries += len(slot.head.state)
+        return slot.head
+
+    async def _load(self, room_id: str) -> RoomHead | None:
+        async with self._database.transaction(
+            "room_head", isolation="repeatable_read", readonly=True
+        ) as tx:
+            row = await rooms.load_room(tx, room_id)
+            if row is None:
+                return None
+            entries = await state.current_state(tx, row.room_nid)
+            chain = await state.snapshot_chain(tx, row.state_nid)
+        by_key = {(entry.type, entry.state_key): entry for entry in entries}
+        parsed = [key for key in (CREATE, POWER_LEVELS, JOIN_RULES) if key in by_key]
+        events = await self._cache.get(by_key[key].event_nid for key in parsed)
+        loaded = {key: events[by_key[key].event_nid] for key in parsed}
+        return _head_of(row, entries, chain, loaded)
+
+    def _take(self, entries: Sequence[LogEntry]) -> None:
+        """Drop the heads of rooms that another node has written to.
+
+        An own write is in the head before it is in the tail.
+        """
+        for entry in entries:
+            if not isinstance(entry, EventEntry):
+                continue
+            slot = self._slots.get(entry.room_id)
+            if slot is None or slot.head is None or entry.record.event_nid == slot.head.version:
+                continue
+            if not self._nids.is_own(entry.record.event_nid):
+                slot.forget()
+
+    def _forget_all(self) -> None:
+        for slot in self._slots.values():
+            slot.forget()
+
+    def _make_space(self) -> None:
+        while len(self._slots) > 1 and (
+            len(self._slots) > self._max_rooms or self._state_entries > self._max_state_entries
+        ):
+            room_id, slot = next(iter(self._slots.items()))
+            if slot.lock.locked():
+                self._slots.move_to_end(room_id)
+                return
+            del self._slots[room_id]
+            if slot.head is not None:
+                self._state_entries = max(0, self._state_entries - len(slot.head.state))
+
+
+def _head_of(
+    row: RoomRow,
+    entries: Sequence[StateRow],
+    chain: Sequence[SnapshotLink],
+    loaded: dict[StateKey, Event],
+) -> RoomHead:
+    rules = rules_of(row.room_version)
+    creation = room_creation(loaded[CREATE], rules)
+    contents = {key: event.content for key, event in loaded.items()}
+    memberships = [entry.membership for entry in entries if entry.type == "m.room.member"]
+    return RoomHead(
+        room_nid=row.room_nid,
+        room_id=row.room_id,
+        rules=rules,
+        version=row.version,
+        depth=row.depth,
+        extremities=row.extremities,
+        state={
+            (entry.type, entry.state_key): StateEntry(
+                entry.key_nid, entry.event_nid, entry.event_id, entry.membership
+            )
+            for entry in entries
+        },
+        chain=tuple(chain),
+        creation=creation,
+        power_levels=parse_power_levels(creation, contents.get(POWER_LEVELS), rules),
+        join_rules=parse_join_rules(contents.get(JOIN_RULES), rules),
+        joined=memberships.count("join"),
+        invited=memberships.count("invite"),
+        notify_seq=row.notify_seq,
+        highlight_seq=row.highlight_seq,
+        threads={},
+        is_partial_state=row.is_partial_state,
+    )

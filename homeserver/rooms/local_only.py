@@ -1,0 +1,38 @@
+"""The ports to other servers while this server does not federate."""
+
+from collections.abc import Sequence
+from typing import NoReturn
+
+from homeserver.errors import Forbidden, NotFound
+from homeserver.protocol.identifiers import RoomAlias, RoomID, ServerName, UserID
+from homeserver.protocol.json_types import JsonObject
+
+
+class NoPeers:
+    """There are no other servers: their rooms are unknown and their users out of reach."""
+
+    async def join(
+        self, user_id: UserID, room_id: RoomID, via: Sequence[ServerName], content: JsonObject
+    ) -> NoReturn:
+        """Refuse: only rooms of this server can be joined."""
+        raise NotFound("Unknown room: this server does not federate")
+
+    async def knock(
+        self, user_id: UserID, room_id: RoomID, via: Sequence[ServerName], content: JsonObject
+    ) -> NoReturn:
+        """Refuse: only rooms of this server can be knocked on."""
+        raise NotFound("Unknown room: this server does not federate")
+
+    async def leave(self, user_id: UserID, room_id: RoomID, content: JsonObject) -> NoReturn:
+        """Refuse: there can be no room of another server to leave."""
+        raise NotFound("Unknown room: this server does not federate")
+
+    async def invite(
+        self, sender: UserID, target: UserID, room_id: RoomID, content: JsonObject
+    ) -> NoReturn:
+        """Refuse: a user of another server would never hear of it."""
+        raise Forbidden("This server does not federate: only its own users can be invited")
+
+    async def room_of_alias(self, alias: RoomAlias) -> tuple[RoomID, list[ServerName]] | None:
+        """Find nothing: aliases of other servers cannot be resolved."""
+        return None

@@ -1,0 +1,116 @@
+"""Reading the state of a room: now, at a position, or as it was when the reader left.
+
+Spec: client-server-api/#getting-events-for-a-room
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Final
+
+import msgspec
+
+from homeserver.errors import NotFound
+from homeserver.protocol.json_types import JsonObject
+from homeserver.rooms.access import RoomAccess
+from homeserver.rooms.client_events import Viewer, render_all
+from homeserver.storage import events, member_events, state
+from homeserver.storage.database import Database
+from homeserver.storage.events import EventRecord
+
+_decode: Final = msgspec.json.Decoder().decode
+
+
+class ReadState:
+    """Reads state events for those who have access."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def all(self, access: RoomAccess, viewer: Viewer) -> list[bytes]:
+        """Return all state events in client format."""
+        records = await self.records_at(access.room_nid, access.upto)
+        return render_all(records.values(), viewer, access.view, access.room_id)
+
+    async def one(
+        self, access: RoomAccess, event_type: str, state_key: str, viewer: Viewer
+    ) -> tuple[JsonObject, bytes]:
+        """Return one state event: its content, and the whole event in client format.
+
+        Raises NotFound.
+        """
+        async with self._database.connection("read_state") as connection:
+            nid = await state.state_nid_at(
+                connection, access.room_nid, event_type, state_key, access.upto
+            )
+            found = await events.events_by_nid(connection, [nid]) if nid else {}
+        if nid is None or nid not in found:
+            raise NotFound("Event not found.")
+        record = found[nid]
+        rendered = render_all([record], viewer, access.view, access.room_id)[0]
+        content: JsonObject = _decode(record.core)["content"]
+        return content, rendered
+
+    async def members(
+        self,
+        access: RoomAccess,
+        viewer: Viewer,
+        *,
+        at: int | None,
+        membership: str | None,
+        not_membership: str | None,
+    ) -> list[bytes]:
+        """Return member events in client format, as of position `at`.
+
+        `membership` and `not_membership` together are an "or".
+        """
+        upto = access.upto if at is None else min(at, access.upto)
+        async with self._database.connection("read_state") as connection:
+            records = await member_events.member_records_at(connection, access.room_nid, upto)
+        wanted = [
+            record for record, value in records if _is_wanted(value, membership, not_membership)
+        ]
+        return render_all(wanted, viewer, access.view, access.room_id)
+
+    async def joined_members(self, access: RoomAccess) -> dict[str, JsonObject]:
+        """Return display name and avatar of each joined member, by user ID."""
+        async with self._database.connection("read_state") as connection:
+            records = await member_events.member_records_at(
+                connection, access.room_nid, access.upto
+            )
+        joined: dict[str, JsonObject] = {}
+        for record, membership in records:
+            if membership == "join" and record.state_key is not None:
+                content = _decode(record.core)["content"]
+                joined[record.state_key] = {
+                    "display_name": _text(content.get("displayname")),
+                    "avatar_url": _text(content.get("avatar_url")),
+                }
+        return joined
+
+    async def records_at(self, room_nid: int, pos: int) -> Mapping[int, EventRecord]:
+        """Return the state events of a room after position `pos`, by event number."""
+        async with self._database.connection("read_state") as connection:
+            nids = await state.state_nids_at(connection, room_nid, pos)
+            return await events.events_by_nid(connection, nids.values())
+
+    async def members_at(
+        self, room_nid: int, user_ids: Iterable[str], pos: int
+    ) -> Sequence[EventRecord]:
+        """Return the member events of some users after position `pos`."""
+        wanted = list(user_ids)
+        if not wanted:
+            return []
+        async with self._database.connection("read_state") as connection:
+            nids = await state.member_nids_at(connection, room_nid, wanted, pos)
+            return list((await events.events_by_nid(connection, nids)).values())
+
+
+def _is_wanted(value: str | None, membership: str | None, not_membership: str | None) -> bool:
+    if membership is None and not_membership is None:
+        return True
+    is_the_one = membership is not None and value == membership
+    is_not_the_other = not_membership is not None and value != not_membership
+    return is_the_one or is_not_the_other
+
+
+def _text(value: object) -> str | None:
+    return value if isinstance(value, str) else None

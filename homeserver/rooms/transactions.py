@@ -1,0 +1,110 @@
+"""Transaction IDs: a request that is sent twice has its effect once.
+
+Spec: client-server-api/#transaction-identifiers
+"""
+
+import asyncio
+from collections import OrderedDict
+from collections.abc import Awaitable, Callable, Sequence
+from typing import NamedTuple, TypeAlias
+
+from homeserver.protocol.identifiers import EventID, RoomID
+from homeserver.storage import events
+from homeserver.storage.database import Database
+from homeserver.streams.entries import EventEntry, LogEntry
+from homeserver.streams.tail import Tail
+from homeserver.telemetry.clock import Clock
+
+# "…until the transaction is complete": clients retry for minutes, after a long sleep for days.
+REMEMBERED_MS = 3 * 24 * 3_600_000
+# About 100 bytes for each event that a device sent lately.
+MAX_DEVICES = 10_000
+
+_Device: TypeAlias = tuple[str, str]
+_Sent: TypeAlias = dict[tuple[int, str, str], EventID]
+
+
+class TransactionKey(NamedTuple):
+    """What a transaction ID is unique in: a device, a room and an event type (the path)."""
+
+    user_id: str
+    device_id: str
+    room_id: RoomID
+    event_type: str
+    txn_id: str
+
+
+class SentTransactions:
+    """Which events the devices of this node have sent under which transaction IDs.
+
+    A device's recent sends are read once and then follow the log, so that a send costs no
+    statement. The compare-and-set of the room covers the moment in which another node's commit is
+    not in the tail yet: whoever loses it looks here again.
+    """
+
+    def __init__(self, database: Database, tail: Tail, clock: Clock) -> None:
+        self._database = database
+        self._clock = clock
+        self._devices: OrderedDict[_Device, _Sent] = OrderedDict()
+        self._loading: dict[_Device, list[EventEntry]] = {}
+        self._pending: dict[TransactionKey, asyncio.Future[EventID | None]] = {}
+        tail.follow(self._take, on_gap=self._devices.clear)
+
+    async def once(self, key: TransactionKey, send: Callable[[], Awaitable[EventID]]) -> EventID:
+        """Run `send` unless the same request is already on its way: then share its result."""
+        while (running := self._pending.get(key)) is not None:
+            sent = await asyncio.shield(running)
+            if sent is not None:
+                return sent
+        future: asyncio.Future[EventID | None] = asyncio.get_running_loop().create_future()
+        self._pending[key] = future
+        event_id = None
+        try:
+            event_id = await send()
+            return event_id
+        finally:
+            del self._pending[key]
+            future.set_result(event_id)
+
+    async def event_of(self, key: TransactionKey, room_nid: int) -> EventID | None:
+        """Return the event that the transaction has made, if it has made one."""
+        device = (key.user_id, key.device_id)
+        sent = self._devices.get(device)
+        if sent is None:
+            sent = await self._load(device)
+        else:
+            self._devices.move_to_end(device)
+        return sent.get((room_nid, key.event_type, key.txn_id))
+
+    async def _load(self, device: _Device) -> _Sent:
+        missed = self._loading.setdefault(device, [])
+        try:
+            async with self._database.connection("transactions") as connection:
+                rows = await events.sent_transactions(
+                    connection, *device, self._clock.now_ms() - REMEMBERED_MS
+                )
+        finally:
+            self._loading.pop(device, None)
+        sent = {(row.room_nid, row.type, row.txn_id): row.event_id for row in rows}
+        for entry in missed:
+            _remember(sent, entry)
+        self._devices[device] = sent
+        while len(self._devices) > MAX_DEVICES:
+            self._devices.popitem(last=False)
+        return sent
+
+    def _take(self, entries: Sequence[LogEntry]) -> None:
+        for entry in entries:
+            if not isinstance(entry, EventEntry) or entry.record.txn_id is None:
+                continue
+            device = (entry.record.sender, entry.record.device_id or "")
+            if device in self._loading:
+                self._loading[device].append(entry)
+            if (sent := self._devices.get(device)) is not None:
+                _remember(sent, entry)
+
+
+def _remember(sent: _Sent, entry: EventEntry) -> None:
+    record = entry.record
+    if record.txn_id is not None:
+        sent[(record.room_nid, record.type, record.txn_id)] = record.event_id

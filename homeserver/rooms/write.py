@@ -1,0 +1,71 @@
+"""Writing to a room: build on the head, queue, and build again when another node was first."""
+
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Final, TypeAlias
+
+from homeserver.errors import MatrixError, NotFound
+from homeserver.protocol.identifiers import RoomID
+from homeserver.rooms.build import Built, EventBuilder
+from homeserver.rooms.event_cache import EventCache
+from homeserver.rooms.head import RoomHead
+from homeserver.rooms.heads import Heads, RoomSlot
+from homeserver.streams.event_appender import EventAppender
+from homeserver.streams.log_writer import LogWriter, Lost
+
+# Builds the events to write on a head; may be called again on another one. Nothing to write: [].
+Build: TypeAlias = Callable[[RoomHead], Awaitable[Sequence[Built]]]
+
+# Each loss means that somebody else's write went through; a room that is so busy on another
+# node that one loses this often is better retried by the client.
+MAX_ATTEMPTS: Final = 20
+
+
+class RoomWriter:
+    """Takes writes to rooms in the order in which they come, room by room."""
+
+    def __init__(
+        self, heads: Heads, builder: EventBuilder, cache: EventCache, log_writer: LogWriter
+    ) -> None:
+        self.builder = builder
+        self._heads = heads
+        self._cache = cache
+        self._log_writer = log_writer
+        self._appender = EventAppender()
+
+    async def write(self, room_id: RoomID, build: Build) -> Sequence[Built]:
+        """Have events built on the room's head and return them when they are committed.
+
+        They are committed together or not at all. The next write to the room builds on them
+        without waiting for the commit. Raises NotFound: this server does not know the room;
+        and what `build` raises.
+        """
+        for _ in range(MAX_ATTEMPTS):
+            slot = self._heads.slot(room_id)
+            async with slot.lock:
+                head = await self._heads.loaded(slot, room_id)
+                if head is None:
+                    raise NotFound("Unknown room")
+                built = await build(head)
+                if not built:
+                    return built
+                committed = self._queue(slot, built)
+            try:
+                await committed
+            except Lost:
+                continue
+            return built
+        raise MatrixError(503, "M_UNKNOWN", "The room is too busy, try again")
+
+    async def write_new(self, built: Sequence[Built]) -> None:
+        """Write the first events of a room that nobody else can know yet."""
+        slot = self._heads.slot(built[0].event.room_id)
+        await self._queue(slot, built)
+
+    def _queue(self, slot: RoomSlot, built: Sequence[Built]) -> Awaitable[None]:
+        for each in built:
+            self._cache.put(each.event_nid, each.event)
+            if each.write.redaction is not None:
+                self._cache.drop(each.write.redaction.target_nid)
+        slot.head = built[-1].head
+        unit = [each.write for each in built]
+        return self._log_writer.append(self._appender, unit, on_lost=slot.forget)

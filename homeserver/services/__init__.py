@@ -1,0 +1,1 @@
+"""One class per feature, above rooms and below the edges."""

@@ -1,0 +1,1 @@
+"""Plain SQL: one module per group of tables, the transaction first."""

@@ -1,0 +1,243 @@
+"""Reading events: single ones, stretches of a timeline, and what a client may be told of them."""
+
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple
+
+from homeserver.protocol.identifiers import EventID
+from homeserver.storage.database import Connection
+
+
+class Place(NamedTuple):
+    """A place in a room's timeline; live events have sub 0, backfilled ones count down from -1."""
+
+    pos: int
+    sub: int
+
+
+class EventRecord(NamedTuple):
+    """An event as stored, with what `unsigned` may need."""
+
+    event_nid: int
+    event_id: EventID
+    room_nid: int
+    pos: int | None
+    sub: int
+    depth: int
+    type: str
+    sender: str
+    state_key: str | None
+    origin_server_ts: int
+    flags: int
+    state_nid: int | None
+    replaces_nid: int | None
+    thread_nid: int | None
+    device_id: str | None
+    txn_id: str | None
+    notify_seq: int
+    highlight_seq: int
+    core: bytes
+    # The state event that this one replaced.
+    replaced_core: bytes | None
+    replaced_id: str | None
+    # The redaction that was applied to it.
+    redaction_id: str | None
+    redaction_core: bytes | None
+
+
+class PduRecord(NamedTuple):
+    """An event as stored, whole: what its PDU is joined from."""
+
+    event_nid: int
+    event_id: EventID
+    room_id: str
+    room_version: str
+    flags: int
+    state_nid: int | None
+    pos: int | None
+    core: bytes
+    rest: bytes
+
+
+_COLUMNS = """
+    e.event_nid, e.event_id, e.room_nid, e.pos, e.sub, e.depth, e.type, e.sender, e.state_key,
+    e.origin_server_ts, e.flags, e.state_nid, e.replaces_nid, e.thread_nid, e.device_id, e.txn_id,
+    e.notify_seq, e.highlight_seq, e.core, p.core AS replaced_core, p.event_id AS replaced_id,
+    r.event_id AS redaction_id, r.core AS redaction_core
+"""
+_JOINS = """
+    LEFT JOIN events p ON p.event_nid = e.replaces_nid
+    LEFT JOIN events r ON r.event_nid = e.redacted_by_nid
+"""
+
+
+def _records(rows: Iterable[object]) -> list[EventRecord]:
+    return [EventRecord(*row) for row in rows]  # type: ignore[misc]  # a Record is a tuple
+
+
+async def timeline_backwards(
+    connection: Connection, room_nid: int, before: Place, after: Place, limit: int
+) -> list[EventRecord]:
+    """Read the newest `limit` events strictly between `after` and `before`, newest first."""
+    rows = await connection.fetch(
+        f"""
+        SELECT {_COLUMNS} FROM events e {_JOINS}
+        WHERE e.room_nid = $1 AND e.pos IS NOT NULL
+          AND (e.pos, e.sub) < ($2, $3) AND (e.pos, e.sub) > ($4, $5)
+        ORDER BY e.pos DESC, e.sub DESC LIMIT $6
+        """,
+        room_nid,
+        *before,
+        *after,
+        limit,
+    )
+    return _records(rows)
+
+
+async def timeline_forwards(
+    connection: Connection, room_nid: int, after: Place, before: Place, limit: int
+) -> list[EventRecord]:
+    """Read the oldest `limit` events strictly between `after` and `before`, oldest first."""
+    rows = await connection.fetch(
+        f"""
+        SELECT {_COLUMNS} FROM events e {_JOINS}
+        WHERE e.room_nid = $1 AND e.pos IS NOT NULL
+          AND (e.pos, e.sub) > ($2, $3) AND (e.pos, e.sub) < ($4, $5)
+        ORDER BY e.pos, e.sub LIMIT $6
+        """,
+        room_nid,
+        *after,
+        *before,
+        limit,
+    )
+    return _records(rows)
+
+
+async def newest_of_rooms(
+    connection: Connection, room_nids: Sequence[int], after: int, upto: int, limit: int
+) -> list[EventRecord]:
+    """Read the newest `limit` live events of each room in (after, upto], newest first."""
+    rows = await connection.fetch(
+        f"""
+        SELECT {_COLUMNS}
+        FROM unnest($1::bigint[]) AS w(room_nid)
+        CROSS JOIN LATERAL (
+            SELECT t.* FROM events t
+            WHERE t.room_nid = w.room_nid AND t.pos IS NOT NULL
+              AND t.pos > $2 AND (t.pos, t.sub) <= ($3, 0)
+            ORDER BY t.pos DESC, t.sub DESC LIMIT $4
+        ) e {_JOINS}
+        """,
+        list(room_nids),
+        after,
+        upto,
+        limit,
+    )
+    return _records(rows)
+
+
+async def events_after(connection: Connection, after: int, upto: int) -> list[EventRecord]:
+    """Read the live events of all rooms at positions in (after, upto], in order."""
+    rows = await connection.fetch(
+        f"""
+        SELECT {_COLUMNS} FROM events e {_JOINS}
+        WHERE e.pos > $1 AND e.pos <= $2 AND e.sub = 0 ORDER BY e.pos
+        """,
+        after,
+        upto,
+    )
+    return _records(rows)
+
+
+async def events_by_nid(
+    connection: Connection, event_nids: Iterable[int]
+) -> dict[int, EventRecord]:
+    """Read events by their numbers."""
+    rows = await connection.fetch(
+        f"SELECT {_COLUMNS} FROM events e {_JOINS} WHERE e.event_nid = ANY ($1::bigint[])",
+        list(event_nids),
+    )
+    return {record.event_nid: record for record in _records(rows)}
+
+
+async def event_by_id(connection: Connection, event_id: str) -> EventRecord | None:
+    """Read an event by its ID, of whatever room and kind."""
+    rows = await connection.fetch(
+        f"SELECT {_COLUMNS} FROM events e {_JOINS} WHERE e.event_id = $1", event_id
+    )
+    return _records(rows)[0] if rows else None
+
+
+async def pdus_by_nid(connection: Connection, event_nids: Iterable[int]) -> dict[int, PduRecord]:
+    """Read the whole PDUs of events."""
+    rows = await connection.fetch(
+        """
+        SELECT e.event_nid, e.event_id, r.room_id, r.room_version, e.flags, e.state_nid, e.pos,
+               e.core, e.rest
+        FROM events e JOIN rooms r ON r.room_nid = e.room_nid
+        WHERE e.event_nid = ANY ($1::bigint[])
+        """,
+        list(event_nids),
+    )
+    return {row["event_nid"]: PduRecord(*row) for row in rows}
+
+
+async def nids_of(connection: Connection, event_ids: Iterable[str]) -> dict[EventID, int]:
+    """Look up the numbers of events; IDs that are not stored are absent."""
+    rows = await connection.fetch(
+        "SELECT event_id, event_nid FROM events WHERE event_id = ANY ($1::text[])", list(event_ids)
+    )
+    return {EventID(row["event_id"]): row["event_nid"] for row in rows}
+
+
+class SentTransaction(NamedTuple):
+    """That a device has sent an event under a transaction ID."""
+
+    room_nid: int
+    type: str
+    txn_id: str
+    event_id: EventID
+
+
+async def sent_transactions(
+    connection: Connection, sender: str, device_id: str, since_ms: int
+) -> list[SentTransaction]:
+    """Read what a device has sent with transaction IDs since a time (server clock, ms)."""
+    rows = await connection.fetch(
+        """
+        SELECT e.room_nid, e.type, e.txn_id, e.event_id FROM events e
+        WHERE e.sender = $1 AND e.device_id = $2 AND e.txn_id IS NOT NULL
+          AND e.origin_server_ts >= $3
+        """,
+        sender,
+        device_id,
+        since_ms,
+    )
+    return [SentTransaction(*row) for row in rows]
+
+
+async def thread_counters(
+    connection: Connection, room_nid: int, thread_nid: int
+) -> tuple[int, int]:
+    """Return the running (notify, highlight) counts of a thread; zeros for a new one."""
+    row = await connection.fetchrow(
+        "SELECT notify_seq, highlight_seq FROM threads WHERE room_nid = $1 AND thread_nid = $2",
+        room_nid,
+        thread_nid,
+    )
+    return (row["notify_seq"], row["highlight_seq"]) if row else (0, 0)
+
+
+async def redacted_by(
+    connection: Connection, redaction_nids: Sequence[int]
+) -> dict[int, tuple[int, bytes]]:
+    """Return, for redactions that took effect, the redacted event's number and its core."""
+    if not redaction_nids:
+        return {}
+    rows = await connection.fetch(
+        """
+        SELECT e.redacted_by_nid, e.event_nid, e.core FROM events e
+        WHERE e.redacted_by_nid = ANY ($1::bigint[])
+        """,
+        list(redaction_nids),
+    )
+    return {row["redacted_by_nid"]: (row["event_nid"], row["core"]) for row in rows}

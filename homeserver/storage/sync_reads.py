@@ -1,0 +1,178 @@
+"""What /sync reads of many rooms at once."""
+
+from collections.abc import Mapping, Sequence
+
+from homeserver.protocol.identifiers import UserID
+from homeserver.storage.database import Connection
+
+
+async def state_nids_of_rooms(
+    connection: Connection, places: Mapping[int, int], *, with_members: bool
+) -> dict[int, list[int]]:
+    """Return the state events of rooms as it was after a position of each.
+
+    `places` maps room numbers to positions. Without members, member events are left out.
+    """
+    rows = await connection.fetch(
+        """
+        WITH wanted AS (
+            SELECT w.room_nid, w.pos FROM unnest($1::bigint[], $2::bigint[]) AS w(room_nid, pos)
+        ), later AS MATERIALIZED (
+            SELECT DISTINCT c.room_nid, c.key_nid, w.pos
+            FROM wanted w JOIN state_changes c ON c.room_nid = w.room_nid AND c.pos > w.pos
+        ), held AS (
+            SELECT s.room_nid, s.key_nid, s.event_nid
+            FROM wanted w JOIN room_state s ON s.room_nid = w.room_nid
+            WHERE (s.room_nid, s.key_nid) NOT IN (SELECT l.room_nid, l.key_nid FROM later l)
+            UNION ALL
+            SELECT l.room_nid, l.key_nid, p.event_nid FROM later l CROSS JOIN LATERAL (
+                SELECT c.event_nid FROM state_changes c
+                WHERE c.room_nid = l.room_nid AND c.key_nid = l.key_nid AND c.pos <= l.pos
+                ORDER BY c.pos DESC LIMIT 1
+            ) p WHERE p.event_nid IS NOT NULL
+        )
+        SELECT h.room_nid, array_agg(h.event_nid) AS nids
+        FROM held h
+        WHERE $3 OR NOT EXISTS (
+            SELECT 1 FROM state_keys k
+            WHERE k.key_nid = h.key_nid AND k.type = 'm.room.member'
+        )
+        GROUP BY h.room_nid
+        """,
+        list(places.keys()),
+        list(places.values()),
+        with_members,
+    )
+    return {row["room_nid"]: row["nids"] for row in rows}
+
+
+async def member_nids_of_rooms(
+    connection: Connection, wanted: Sequence[tuple[int, str, int]]
+) -> list[int]:
+    """Return the member events for (room number, user, position) as it was after the position."""
+    rows = await connection.fetch(
+        """
+        SELECT c.event_nid
+        FROM unnest($1::bigint[], $2::text[], $3::bigint[]) AS w(room_nid, user_id, pos)
+        JOIN state_keys k ON k.type = 'm.room.member' AND k.state_key = w.user_id
+        CROSS JOIN LATERAL (
+            SELECT s.event_nid FROM state_changes s
+            WHERE s.room_nid = w.room_nid AND s.key_nid = k.key_nid AND s.pos <= w.pos
+            ORDER BY s.pos DESC LIMIT 1
+        ) c
+        WHERE c.event_nid IS NOT NULL
+        """,
+        [each[0] for each in wanted],
+        [each[1] for each in wanted],
+        [each[2] for each in wanted],
+    )
+    return [row["event_nid"] for row in rows]
+
+
+async def member_counts(
+    connection: Connection, room_nids: Sequence[int]
+) -> dict[int, tuple[int, int]]:
+    """Return how many are (joined, invited) in each room."""
+    rows = await connection.fetch(
+        """
+        SELECT m.room_nid, count(*) FILTER (WHERE m.membership = 'join') AS joined,
+               count(*) FILTER (WHERE m.membership = 'invite') AS invited
+        FROM memberships m
+        WHERE m.room_nid = ANY ($1::bigint[]) AND m.membership IN ('join', 'invite')
+        GROUP BY m.room_nid
+        """,
+        list(room_nids),
+    )
+    return {row["room_nid"]: (row["joined"], row["invited"]) for row in rows}
+
+
+async def heroes(
+    connection: Connection, room_nids: Sequence[int], user_id: str, limit: int
+) -> dict[int, list[UserID]]:
+    """Return the first members of each room but the user: joined and invited, else those gone."""
+    rows = await connection.fetch(
+        """
+        SELECT w.room_nid, h.user_id
+        FROM unnest($1::bigint[]) AS w(room_nid)
+        CROSS JOIN LATERAL (
+            SELECT x.user_id, x.pos FROM (
+                (SELECT m.user_id, m.pos, 0 AS rank FROM memberships m
+                 WHERE m.room_nid = w.room_nid AND m.membership = 'join' AND m.user_id <> $2
+                 ORDER BY m.pos LIMIT $3)
+                UNION ALL
+                (SELECT m.user_id, m.pos, 0 FROM memberships m
+                 WHERE m.room_nid = w.room_nid AND m.membership = 'invite' AND m.user_id <> $2
+                 ORDER BY m.pos LIMIT $3)
+            ) x ORDER BY x.pos LIMIT $3
+        ) h
+        """,
+        list(room_nids),
+        user_id,
+        limit,
+    )
+    found: dict[int, list[UserID]] = {}
+    for row in rows:
+        found.setdefault(row["room_nid"], []).append(UserID(row["user_id"]))
+    alone = [room_nid for room_nid in room_nids if room_nid not in found]
+    if alone:
+        found.update(await _former_members(connection, alone, user_id, limit))
+    return found
+
+
+async def _former_members(
+    connection: Connection, room_nids: Sequence[int], user_id: str, limit: int
+) -> dict[int, list[UserID]]:
+    rows = await connection.fetch(
+        """
+        SELECT w.room_nid, h.user_id
+        FROM unnest($1::bigint[]) AS w(room_nid)
+        CROSS JOIN LATERAL (
+            SELECT m.user_id, m.pos FROM memberships m
+            WHERE m.room_nid = w.room_nid AND m.membership IN ('leave', 'ban') AND m.user_id <> $2
+            ORDER BY m.pos LIMIT $3
+        ) h
+        """,
+        list(room_nids),
+        user_id,
+        limit,
+    )
+    found: dict[int, list[UserID]] = {}
+    for row in rows:
+        found.setdefault(row["room_nid"], []).append(UserID(row["user_id"]))
+    return found
+
+
+async def active_rooms(
+    connection: Connection, room_nids: Sequence[int], after: int, upto: int
+) -> list[int]:
+    """Return those of the rooms that have live events in (after, upto]."""
+    rows = await connection.fetch(
+        """
+        SELECT w.room_nid FROM unnest($1::bigint[]) AS w(room_nid)
+        WHERE EXISTS (
+            SELECT 1 FROM events e
+            WHERE e.room_nid = w.room_nid AND e.pos IS NOT NULL AND e.pos > $2
+              AND (e.pos, e.sub) <= ($3, 0)
+        )
+        """,
+        list(room_nids),
+        after,
+        upto,
+    )
+    return [row["room_nid"] for row in rows]
+
+
+async def changed_state_nids(
+    connection: Connection, room_nid: int, after: int, upto: int
+) -> list[tuple[int, int, int | None]]:
+    """Return (key number, position, event number) of a room's state changes in (after, upto]."""
+    rows = await connection.fetch(
+        """
+        SELECT key_nid, pos, event_nid FROM state_changes
+        WHERE room_nid = $1 AND pos > $2 AND pos <= $3 ORDER BY pos
+        """,
+        room_nid,
+        after,
+        upto,
+    )
+    return [(row["key_nid"], row["pos"], row["event_nid"]) for row in rows]

@@ -1,0 +1,1 @@
+"""The log: its writer, its bus, its followers and its recent tail."""

@@ -1,0 +1,103 @@
+"""The entries of the log as nodes pass them around."""
+
+from typing import Final, NamedTuple, TypeAlias
+
+from homeserver.protocol.client_event import client_event
+from homeserver.protocol.event import StateKey
+from homeserver.protocol.identifiers import RoomID
+from homeserver.storage.events import EventRecord
+
+# Kinds of user changes.
+TOKENS_REVOKED: Final = "tokens_revoked"
+DEVICE_CHANGED: Final = "device_changed"
+ACCOUNT_CHANGED: Final = "account_changed"
+ROOM_FORGOTTEN: Final = "room_forgotten"
+
+
+class StateChange(NamedTuple):
+    """One key of a room's current state took a new value; event_nid None: it was removed."""
+
+    key_nid: int
+    key: StateKey
+    event_nid: int | None
+    event_id: str | None
+    membership: str | None
+
+
+class Redacted(NamedTuple):
+    """The event that a redaction took effect on, and its redacted core."""
+
+    event_nid: int
+    core: bytes
+
+
+class UserCount(NamedTuple):
+    """For one user an event counts differently than for the default class."""
+
+    user_id: str
+    notify_delta: int
+    is_highlight: bool
+
+
+class EventEntry:
+    """A live event, with the changes of the current state at its position.
+
+    `client_head` is the client form of the event up to where `unsigned` would follow, made once
+    for all the users who get it.
+    """
+
+    __slots__ = (
+        "_client_head", "notifications", "pos", "record", "redaction", "room_id", "state_changes",
+    )  # fmt: skip
+
+    def __init__(
+        self,
+        record: EventRecord,
+        room_id: RoomID,
+        state_changes: tuple[StateChange, ...],
+        *,
+        redaction: Redacted | None = None,
+        notifications: tuple[UserCount, ...] = (),
+    ) -> None:
+        assert record.pos is not None
+        self.pos = record.pos
+        self.record = record
+        self.room_id = room_id
+        self.state_changes = state_changes
+        self.redaction = redaction
+        self.notifications = notifications
+        self._client_head: bytes | None = None
+
+    def redact(self, core: bytes, by: "EventEntry") -> None:
+        """Take the redacted form, as PostgreSQL has done."""
+        self.record = self.record._replace(
+            core=core, redaction_id=by.record.event_id, redaction_core=by.record.core
+        )
+        self._client_head = None
+
+    @property
+    def room_nid(self) -> int:
+        """The number of the event's room."""
+        return self.record.room_nid
+
+    @property
+    def client_head(self) -> bytes:
+        """The event as in /sync, without room_id and unsigned and without the closing brace."""
+        head = self._client_head
+        if head is None:
+            record = self.record
+            head = self._client_head = client_event(record.core, event_id=record.event_id)[:-1]
+        return head
+
+
+class UserEntry(NamedTuple):
+    """A rare change of a user's account."""
+
+    pos: int
+    user_id: str
+    kind: str
+    room_nid: int | None
+    device_id: str | None
+
+
+LogEntry: TypeAlias = EventEntry | UserEntry

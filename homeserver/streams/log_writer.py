@@ -1,0 +1,174 @@
+"""The writer of the log: packs all changes that wait into one transaction.
+
+While one commit is in flight the next batch fills, so that a busy server pays for one round trip
+and one fsync per batch and not per change.
+"""
+
+import asyncio
+from collections.abc import Callable, Sequence
+from typing import Any, Final, NamedTuple, Protocol
+
+from homeserver.storage.database import Connection, Database
+from homeserver.streams.bus import Bus
+from homeserver.streams.entries import LogEntry
+from homeserver.streams.tail import Tail
+from homeserver.telemetry.log import get_logger
+from homeserver.telemetry.metrics import Metrics
+from homeserver.telemetry.tasks import Tasks
+
+log = get_logger(__name__)
+
+# One statement of this many events takes about 20 ms; more would only delay the first of them.
+MAX_BATCH: Final = 250
+
+
+class Lost(Exception):
+    """The change was built on something that another node changed first: build it again."""
+
+
+class Outcome(NamedTuple):
+    """What became of a batch: positions (base_pos, upto], and the losers by their place in it."""
+
+    base_pos: int
+    upto: int
+    entries: Sequence[LogEntry]
+    lost: frozenset[int]
+
+
+class Appender(Protocol):
+    """Writes one kind of change; each kind of the log has one."""
+
+    async def append(self, connection: Connection, writes: Sequence[Any]) -> Outcome:
+        """Write a batch with one statement that takes its positions."""
+        ...
+
+
+class _Waiting(NamedTuple):
+    appender: Appender
+    write: object
+    future: "asyncio.Future[None]"
+    on_lost: Callable[[], None] | None
+
+
+class LogWriter:
+    """The only writer of the hot kinds of changes in this process."""
+
+    def __init__(
+        self, database: Database, tail: Tail, bus: Bus, tasks: Tasks, metrics: Metrics
+    ) -> None:
+        self._database = database
+        self._tail = tail
+        self._bus = bus
+        self._tasks = tasks
+        self._metrics = metrics
+        self._waiting: list[_Waiting] = []
+        self._writing: asyncio.Task[None] | None = None
+
+    def append(
+        self, appender: Appender, write: object, *, on_lost: Callable[[], None] | None = None
+    ) -> "asyncio.Future[None]":
+        """Queue a change; the future is done after the commit, or raises Lost.
+
+        Changes that are queued in one order by one appender are written in that order. `on_lost`
+        is called at once when the change has lost, before anybody who waits is resumed.
+        """
+        future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._waiting.append(_Waiting(appender, write, future, on_lost))
+        if self._writing is None:
+            self._writing = self._tasks.spawn("log writer", self._write_all())
+        return future
+
+    async def drain(self) -> None:
+        """Wait until everything that was queued is written: before the process ends."""
+        while self._writing is not None:
+            await asyncio.wait([self._writing])
+
+    def announce(self, position: int) -> None:
+        """Tell the tail and the other nodes of a position that a transaction of its own took."""
+        self._tail.heard(position)
+        self._bus.announce(position)
+
+    async def _write_all(self) -> None:
+        try:
+            # Requests that are ready in this turn of the loop join the first batch.
+            await asyncio.sleep(0)
+            while self._waiting:
+                batch, self._waiting = self._waiting[:MAX_BATCH], self._waiting[MAX_BATCH:]
+                await self._write(batch)
+        finally:
+            self._writing = None
+
+    async def _write(self, batch: Sequence[_Waiting]) -> None:
+        self._metrics.log_batch_size.observe(len(batch))
+        try:
+            await self._commit(batch)
+        except asyncio.CancelledError:
+            _fail(batch, DatabaseStopped())
+            raise
+        except Exception as error:  # noqa: BLE001 - told to those who wait, one by one
+            if len(batch) == 1:
+                _fail(batch, error)
+                return
+            # One bad change must not take the others with it.
+            log.warning("batch failed and is written one by one", size=len(batch), error=str(error))
+            for waiting in batch:
+                await self._write([waiting])
+
+    async def _commit(self, batch: Sequence[_Waiting]) -> None:
+        kinds: dict[Appender, list[_Waiting]] = {}
+        for waiting in batch:
+            kinds.setdefault(waiting.appender, []).append(waiting)
+        outcomes: list[tuple[Outcome, list[_Waiting]]] = []
+        if len(kinds) == 1:
+            async with self._database.connection("log_writer") as connection:
+                await _append_kinds(connection, kinds, outcomes)
+        else:
+            async with self._database.transaction("log_writer") as tx:
+                await _append_kinds(tx, kinds, outcomes)
+        self._publish([outcome for outcome, _ in outcomes])
+        for outcome, waiting_of_kind in outcomes:
+            _answer(outcome, waiting_of_kind)
+
+    def _publish(self, outcomes: Sequence[Outcome]) -> None:
+        base_pos, upto = outcomes[0].base_pos, outcomes[-1].upto
+        if upto == base_pos:
+            return
+        entries = [entry for outcome in outcomes for entry in outcome.entries]
+        self._tail.committed(base_pos, entries, upto)
+        self._bus.announce(upto)
+
+
+class DatabaseStopped(Exception):
+    """The writer was stopped before the change was known to be committed."""
+
+
+async def _append_kinds(
+    connection: Connection,
+    kinds: dict[Appender, list[_Waiting]],
+    outcomes: list[tuple[Outcome, list[_Waiting]]],
+) -> None:
+    for appender, waiting in kinds.items():
+        outcome = await appender.append(connection, [each.write for each in waiting])
+        outcomes.append((outcome, waiting))
+
+
+def _answer(outcome: Outcome, waiting: Sequence[_Waiting]) -> None:
+    for place in outcome.lost:
+        on_lost = waiting[place].on_lost
+        if on_lost is not None:
+            on_lost()
+    for place, each in enumerate(waiting):
+        if each.future.done():
+            continue
+        if place in outcome.lost:
+            each.future.set_exception(Lost())
+        else:
+            each.future.set_result(None)
+
+
+def _fail(batch: Sequence[_Waiting], error: BaseException) -> None:
+    for waiting in batch:
+        if waiting.on_lost is not None:
+            waiting.on_lost()
+        if not waiting.future.done():
+            waiting.future.set_exception(error)

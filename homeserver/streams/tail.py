@@ -1,0 +1,160 @@
+"""The recent tail: the newest entries of the log in memory, and who follows them in order.
+
+Every node keeps one. It advances over its own commits at once and over other nodes' commits by
+reading them back, so that its entries are always the whole log between `floor` and `position`.
+"""
+
+import asyncio
+from collections import deque
+from collections.abc import Callable, Iterable, Sequence
+from typing import TypeAlias
+
+from homeserver.streams.entries import EventEntry, LogEntry, Redacted
+from homeserver.streams.log_reader import LogReader
+from homeserver.telemetry.tasks import Tasks
+
+# Called for each stretch of new entries, in order, without waiting: caches and the notifier.
+TailFollower: TypeAlias = Callable[[Sequence[LogEntry]], None]
+
+# Some ten thousand entries of about 1 kB: clients that were away for minutes are still served
+# from memory.
+MAX_ENTRIES = 20_000
+# A longer gap is not worth reading into memory: the tail starts anew behind it.
+MAX_GAP = 5_000
+
+
+class Tail:
+    """The newest entries of the log, by position and by room."""
+
+    def __init__(self, reader: LogReader, tasks: Tasks, *, max_entries: int = MAX_ENTRIES) -> None:
+        self._reader = reader
+        self._tasks = tasks
+        self._max_entries = max_entries
+        self._entries: deque[LogEntry] = deque()
+        self._by_room: dict[int, deque[EventEntry]] = {}
+        self._followers: list[TailFollower] = []
+        self._resets: list[Callable[[], None]] = []
+        self._known_head = 0
+        self._catching_up: asyncio.Task[None] | None = None
+        self._waiters: list[tuple[int, asyncio.Future[None]]] = []
+        # All entries with floor < pos <= position are here.
+        self.position = 0
+        self.floor = 0
+
+    def follow(self, follower: TailFollower, *, on_gap: Callable[[], None] | None = None) -> None:
+        """Register a follower; `on_gap` is called when entries were skipped: forget everything."""
+        self._followers.append(follower)
+        if on_gap is not None:
+            self._resets.append(on_gap)
+
+    async def start(self) -> None:
+        """Begin at the present head of the log."""
+        self.position = self.floor = self._known_head = await self._reader.head()
+
+    def committed(self, base_pos: int, entries: Sequence[LogEntry], upto: int) -> None:
+        """Take the entries of this node's own commit, which span (base_pos, upto]."""
+        if base_pos == self.position and self._catching_up is None:
+            self._advance(entries, upto)
+        else:
+            self.heard(upto)
+
+    def heard(self, position: int) -> None:
+        """Learn that the log has reached a position; what is missing is read back."""
+        self._known_head = max(self._known_head, position)
+        if self._known_head > self.position and self._catching_up is None:
+            self._catching_up = self._tasks.spawn("tail catch-up", self._catch_up())
+
+    async def reach(self, position: int) -> None:
+        """Wait until the tail has reached a position."""
+        if position > self.position:
+            future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+            self._waiters.append((position, future))
+            self.heard(position)
+            await future
+
+    async def poll(self) -> None:
+        """Look whether another node's wake-up was lost."""
+        self.heard(await self._reader.head())
+
+    def room_entries(self, room_nid: int) -> Sequence[EventEntry]:
+        """Return the room's entries above the floor, oldest first."""
+        return self._by_room.get(room_nid, ())
+
+    def last_position_of(self, room_nid: int) -> int:
+        """Return the position of the room's newest entry, or 0 when it is below the floor."""
+        entries = self._by_room.get(room_nid)
+        return entries[-1].pos if entries else 0
+
+    def entries_after(self, after: int) -> list[LogEntry]:
+        """Return the entries after a position that is not below the floor, oldest first."""
+        found: list[LogEntry] = []
+        for entry in reversed(self._entries):
+            if entry.pos <= after:
+                break
+            found.append(entry)
+        found.reverse()
+        return found
+
+    async def _catch_up(self) -> None:
+        try:
+            while self._known_head > self.position:
+                upto = min(self._known_head, self.position + MAX_GAP)
+                if self._known_head - self.position > MAX_GAP:
+                    self._restart(self._known_head)
+                    continue
+                entries = await self._reader.read(self.position, upto)
+                self._advance(entries, upto)
+        finally:
+            self._catching_up = None
+
+    def _restart(self, position: int) -> None:
+        self._entries.clear()
+        self._by_room.clear()
+        self.floor = position
+        for reset in self._resets:
+            reset()
+        self._advance((), position)
+
+    def _advance(self, entries: Sequence[LogEntry], upto: int) -> None:
+        self.position = upto
+        self._known_head = max(self._known_head, upto)
+        for entry in entries:
+            self._entries.append(entry)
+            if isinstance(entry, EventEntry):
+                room = self._by_room.get(entry.room_nid)
+                if room is None:
+                    room = self._by_room[entry.room_nid] = deque()
+                room.append(entry)
+                if entry.redaction is not None:
+                    _redact_in(room, entry, entry.redaction)
+        while len(self._entries) > self._max_entries:
+            self._drop_oldest()
+        for follower in self._followers:
+            follower(entries)
+        if self._waiters:
+            self._release_waiters()
+
+    def _drop_oldest(self) -> None:
+        oldest = self._entries.popleft()
+        self.floor = oldest.pos
+        if isinstance(oldest, EventEntry):
+            room = self._by_room[oldest.room_nid]
+            room.popleft()
+            if not room:
+                del self._by_room[oldest.room_nid]
+
+    def _release_waiters(self) -> None:
+        waiting = []
+        for position, future in self._waiters:
+            if position > self.position:
+                waiting.append((position, future))
+            elif not future.done():
+                future.set_result(None)
+        self._waiters = waiting
+
+
+def _redact_in(room: Iterable[EventEntry], by: EventEntry, redaction: Redacted) -> None:
+    for entry in room:
+        if entry.record.event_nid == redaction.event_nid:
+            entry.redact(redaction.core, by)
+            return

@@ -1,0 +1,1 @@
+"""Log, metrics, traces, clock and background tasks."""

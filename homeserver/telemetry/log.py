@@ -1,0 +1,106 @@
+"""Structured logs: JSON lines for machines, coloured text for a terminal.
+
+A module says `log = get_logger(__name__)` once and then
+`log.warning("key fetch failed", origin=origin, attempts=3)`: a constant message, facts as
+fields, no secrets, no content.
+"""
+
+import logging
+import sys
+from collections.abc import Callable
+from functools import cache
+from typing import Final, TextIO, cast
+
+import msgspec
+import structlog
+from structlog.typing import EventDict, FilteringBoundLogger, Processor, WrappedLogger
+
+from homeserver.config.sections.logs import LoggingSection
+from homeserver.telemetry.context import bound_facts
+
+Logger = FilteringBoundLogger
+
+# A field of one of these names would hold a secret; the guard keeps it out of every log.
+_SECRET_NAMES: Final = frozenset(
+    {
+        "access_token", "api_key", "as_token", "auth", "authorization", "client_secret", "cookie",
+        "dsn", "hs_token", "key", "login_token", "mac", "new_password", "passphrase", "password",
+        "private_key", "refresh_token", "secret", "shared_secret", "signing_key", "sid",
+        "token",
+    }
+)  # fmt: skip
+_SECRET_ENDINGS: Final = ("_token", "_secret", "_password", "_passphrase")
+REDACTED: Final = "(redacted)"
+
+
+def get_logger(name: str) -> Logger:
+    """Return the logger of a module; usable before `configure_logging`."""
+    return cast(Logger, structlog.get_logger(module=name))
+
+
+def configure_logging(settings: LoggingSection, stream: TextIO | None = None) -> None:
+    """Send all logs, those of libraries too, to `stream` (standard error by default)."""
+    target = stream or sys.stderr
+    minimum = logging.getLevelNamesMapping()[settings.level.upper()]
+    is_text = settings.format == "text" or (settings.format == "auto" and target.isatty())
+    structlog.configure(
+        processors=[*_facts_of_a_line(), *_rendering(target, is_text=is_text)],
+        wrapper_class=structlog.make_filtering_bound_logger(minimum),
+        logger_factory=structlog.WriteLoggerFactory(target),
+        cache_logger_on_first_use=True,
+    )
+    root = logging.getLogger()
+    root.handlers = [_ToStructlog()]
+    # Libraries speak of their own troubles from WARNING on; their chatter helps nobody.
+    root.setLevel(max(minimum, logging.WARNING))
+
+
+def redact_secrets(_logger: WrappedLogger, _method: str, line: EventDict) -> EventDict:
+    """Replace the values of fields that are named like secrets."""
+    for name in line:
+        if _is_secret(name):
+            line[name] = REDACTED
+    return line
+
+
+@cache
+def _is_secret(name: str) -> bool:
+    # Names of fields are constants of the code, so there are few to remember.
+    return name in _SECRET_NAMES or name.endswith(_SECRET_ENDINGS)
+
+
+def _facts_of_a_line() -> list[Processor]:
+    return [
+        _add_bound_facts,
+        structlog.processors.add_log_level,
+        structlog.processors.TimeStamper(fmt="iso", utc=True, key="timestamp"),
+        redact_secrets,
+    ]
+
+
+def _rendering(target: TextIO, *, is_text: bool) -> list[Processor]:
+    if is_text:
+        return [structlog.dev.ConsoleRenderer(colors=target.isatty())]
+    return [structlog.processors.format_exc_info, _as_json]
+
+
+def _add_bound_facts(_logger: WrappedLogger, _method: str, line: EventDict) -> EventDict:
+    facts = bound_facts()
+    return {**facts, **line} if facts else line
+
+
+def _as_json(_logger: WrappedLogger, _method: str, line: EventDict) -> str:
+    line["message"] = line.pop("event")
+    return _encode_line(line).decode()
+
+
+_encode_line: Final[Callable[[object], bytes]] = msgspec.json.Encoder(enc_hook=repr).encode
+
+
+class _ToStructlog(logging.Handler):
+    """Hands what libraries log to structlog."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Log the record with its own level and logger name."""
+        line = get_logger(record.name)
+        line.log(record.levelno, record.getMessage(), exc_info=record.exc_info)

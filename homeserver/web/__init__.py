@@ -1,0 +1,1 @@
+"""The endpoint kit: declare an operation once, derive everything else."""
