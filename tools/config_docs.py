@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 from types import NoneType, UnionType
-from typing import Annotated, Any, Literal, get_args, get_origin
+from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 import msgspec
 
@@ -103,13 +103,14 @@ def _table(rows: Iterator[Row]) -> Iterator[str]:
 def type_in_words(annotation: Any) -> str:
     """Say what may be written for a setting."""
     limits = _limits(annotation)
-    bare = _bare(annotation)
-    return _words(bare) + (f", {limits}" if limits else "")
+    return _words(_bare(annotation)) + (f", {limits}" if limits else "")
 
 
 def _words(bare: Any) -> str:
+    if get_origin(bare) is Annotated:
+        return type_in_words(bare)
     origin, arguments = get_origin(bare), get_args(bare)
-    if origin is UnionType:
+    if origin in (UnionType, Union):
         return " or ".join(_words(each) for each in arguments if each is not NoneType)
     if origin is Literal:
         return ", ".join(f"`{each}`" for each in arguments)

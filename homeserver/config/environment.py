@@ -46,10 +46,15 @@ def settings(section: type[Section] = Config, path: tuple[str, ...] = ()) -> Ite
     for field in msgspec.structs.fields(section):
         annotation = hints[field.name]
         inner = get_args(annotation)[0] if get_origin(annotation) is Annotated else annotation
-        if isinstance(inner, type) and issubclass(inner, Section):
+        if isinstance(inner, type) and issubclass(inner, Section) and not is_short(inner):
             yield from settings(inner, (*path, field.name))
         else:
             yield Setting((*path, field.name), annotation)
+
+
+def is_short(section: type[Section]) -> bool:
+    """Whether a section has no defaults and so is one setting: {per_second: 5, burst: 10}."""
+    return all(field.required for field in msgspec.structs.fields(section))
 
 
 def apply_environment(

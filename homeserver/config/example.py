@@ -10,18 +10,19 @@ import msgspec
 import yaml
 
 from homeserver.config.decode import annotation_of
-from homeserver.config.environment import PREFIX
+from homeserver.config.environment import PREFIX, is_short
 from homeserver.config.model import Config
 from homeserver.config.values import IpRange, Section
 
 _WIDTH: Final = 96
 _HEADER: Final = """\
-Configuration of the homeserver. {what}
+Configuration of the homeserver.
+{what}
 
 Names end in their unit (_ms, _bytes). Paths are relative to this file. Every setting can be
 given in the environment instead: {prefix}<SECTION>_<SETTING>, for example
-{prefix}DATABASE_DSN; what is no text is written there as YAML in one line. `null` means absent.
-`homeserver check-config` explains mistakes."""
+{prefix}DATABASE_DSN; what is no text is written there as YAML in one line. `null` means
+absent. `homeserver check-config` explains mistakes."""
 
 
 def example() -> str:
@@ -35,7 +36,7 @@ def for_server(server_name: str) -> str:
 
     Registration is closed, because a real server is sooner or later on the internet.
     """
-    what = f"This file is for {server_name}. What has a `#` in front is as it is anyway."
+    what = f"This file is for {server_name}. A setting behind a # is shown with its default."
     default = Config()
     config = msgspec.structs.replace(
         default,
@@ -98,8 +99,8 @@ def _sections(config: Config, set_by_us: set[tuple[str, str]] | None) -> Iterato
             yield f"{name}:"
             yield from _settings(name, value, set_by_us)
         else:
-            block = [f"{name}:", *_items(value)]
-            yield from (block if set_by_us is None else _commented(block))
+            yield f"{name}:"
+            yield from _items(value)
     yield ""
 
 
@@ -114,7 +115,7 @@ def _settings(
 
 
 def _setting(name: str, value: Any, indent: str) -> Iterator[str]:
-    if isinstance(value, Section) and not _is_short(value):
+    if isinstance(value, Section) and not is_short(type(value)):
         yield f"{indent}{name}:"
         for inner in value.__struct_fields__:
             yield from _explained(value, inner, indent + "  ")
@@ -136,11 +137,6 @@ def _items(sections: tuple[Section, ...]) -> Iterator[str]:
             lead = "    "
 
 
-def _is_short(section: Section) -> bool:
-    """Whether a section has only settings without defaults, and so fits in one line."""
-    return all(field.required for field in msgspec.structs.fields(type(section)))
-
-
 def _explained(section: Section, name: str, indent: str) -> Iterator[str]:
     description, feature = description_of(type(section), name)
     later = f" (Takes effect with {feature}.)" if feature else ""
@@ -153,9 +149,6 @@ def _comment(text: str, indent: str) -> list[str]:
 
 
 def _commented(lines: list[str]) -> Iterator[str]:
+    """Turn settings of a section into comments; unlike prose they follow the # at once."""
     for line in lines:
-        if line.lstrip().startswith("#"):
-            yield line
-        else:
-            indent = "  " if line.startswith("  ") else ""
-            yield f"{indent}# {line.removeprefix(indent)}"
+        yield line if line.lstrip().startswith("#") else f"  #{line.removeprefix('  ')}"

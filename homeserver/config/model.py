@@ -78,9 +78,7 @@ class Config(Section, frozen=True, kw_only=True):
             return self.server.public_base_url.rstrip("/") + "/"
         for listener in self.listeners:
             if "client" in listener.serves and listener.unix_socket is None:
-                scheme = "http" if listener.tls_certificate is None else "https"
-                host = f"[{listener.address}]" if ":" in listener.address else listener.address
-                return f"{scheme}://{host}:{listener.port}/"
+                return f"{listener.base_url}/"
         return f"https://{self.server.name}/"
 
     @property

@@ -65,7 +65,9 @@ class Access:
             if membership.membership == "join":
                 return RoomAccess(room_nid, room_id, view, self._tail.position)
             if membership.membership in ("leave", "ban") and view.joined_until > 0:
-                return RoomAccess(room_nid, room_id, view, membership.pos)
+                # A ban after the leave shows nothing more.
+                upto = int(min(membership.pos, view.joined_until))
+                return RoomAccess(room_nid, room_id, view, upto)
         return await self._peek(user_id, room_id)
 
     async def to_members_only(self, user_id: UserID, room_id: RoomID) -> RoomAccess:

@@ -182,6 +182,8 @@ class EventBuilder:
     ) -> Built:
         """Compose the rows of an event that the rules have accepted, and the next head."""
         event_nid = await self._row_numbers.event()
+        # The next event of the same write cites it; nobody else knows the number before.
+        self._cache.put(event_nid, event)
         related = await self._relating.of(head, event)
         counts = await self._counting.of(head, event, related.thread_nid)
         next_head = _counted(head, counts, related.thread_nid)

@@ -58,11 +58,16 @@ class Timeline:
     async def event(self, user_id: UserID, room_id: RoomID, event_id: EventID) -> EventRecord:
         """Return an event of a room. Raises NotFound, also where the reader may not see it."""
         access = await self._access.to_read_or_none(user_id, room_id)
+        if access is None:
+            raise NotFound("Event not found.")
+        return await self.visible_event(access, event_id)
+
+    async def visible_event(self, access: RoomAccess, event_id: EventID) -> EventRecord:
+        """Return an event that the reader may see. Raises NotFound."""
         async with self._database.connection("timeline") as connection:
             record = await events.event_by_id(connection, event_id)
         if (
-            access is None
-            or record is None
+            record is None
             or record.room_nid != access.room_nid
             or record.pos is None
             or record.pos > access.upto

@@ -63,7 +63,6 @@ class RoomWriter:
 
     def _queue(self, slot: RoomSlot, built: Sequence[Built]) -> Awaitable[None]:
         for each in built:
-            self._cache.put(each.event_nid, each.event)
             if each.write.redaction is not None:
                 self._cache.drop(each.write.redaction.target_nid)
         slot.head = built[-1].head

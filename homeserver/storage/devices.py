@@ -119,7 +119,7 @@ async def delete_all(
 
 async def record_sightings(connection: Connection, sightings: Sequence[Sighting]) -> None:
     """Record when and where devices were last seen; of devices that are gone nothing is kept."""
-    columns = list(zip(*sightings, strict=True))
+    columns = [list(column) for column in zip(*sightings, strict=True)]
     await connection.execute(
         """
         UPDATE devices d

@@ -1,5 +1,6 @@
 """The log's head, and the changes that rare transactions append to it."""
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 from homeserver.storage.database import Connection, Transaction
@@ -52,6 +53,28 @@ async def append_user_change(
         device_id,
     )
     return pos
+
+
+async def append_user_changes(
+    tx: Transaction, user_id: str, changes: Sequence[tuple[str, str | None]]
+) -> int:
+    """Append changes of one user, as (kind, device ID), at once; the last act of a transaction.
+
+    Returns the last position.
+    """
+    base_pos = await take_positions(tx, len(changes))
+    await tx.execute(
+        """
+        INSERT INTO user_changes (pos, user_id, kind, device_id)
+        SELECT $1 + ord, $2, kind, device_id
+        FROM unnest($3::text[], $4::text[]) WITH ORDINALITY AS c (kind, device_id, ord)
+        """,
+        base_pos,
+        user_id,
+        [kind for kind, _ in changes],
+        [device_id for _, device_id in changes],
+    )
+    return base_pos + len(changes)
 
 
 async def user_changes_after(connection: Connection, after: int, upto: int) -> list[UserChange]:

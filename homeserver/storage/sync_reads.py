@@ -176,3 +176,43 @@ async def changed_state_nids(
         upto,
     )
     return [(row["key_nid"], row["pos"], row["event_nid"]) for row in rows]
+
+
+async def named_rooms(connection: Connection, room_nids: Sequence[int]) -> dict[int, list[bytes]]:
+    """Return the cores of the name and canonical alias events of rooms that have them."""
+    rows = await connection.fetch(
+        """
+        SELECT s.room_nid, e.core
+        FROM state_keys k
+        JOIN room_state s ON s.key_nid = k.key_nid AND s.room_nid = ANY ($1::bigint[])
+        JOIN events e ON e.event_nid = s.event_nid
+        WHERE k.state_key = '' AND k.type IN ('m.room.name', 'm.room.canonical_alias')
+        """,
+        list(room_nids),
+    )
+    found: dict[int, list[bytes]] = {}
+    for row in rows:
+        found.setdefault(row["room_nid"], []).append(row["core"])
+    return found
+
+
+async def state_nids_of_types(
+    connection: Connection, room_nid: int, types: Sequence[str], pos: int
+) -> list[int]:
+    """Return the events with an empty state key and one of the types, after a position."""
+    rows = await connection.fetch(
+        """
+        SELECT c.event_nid
+        FROM state_keys k
+        CROSS JOIN LATERAL (
+            SELECT s.event_nid FROM state_changes s
+            WHERE s.room_nid = $1 AND s.key_nid = k.key_nid AND s.pos <= $3
+            ORDER BY s.pos DESC LIMIT 1
+        ) c
+        WHERE k.state_key = '' AND k.type = ANY ($2::text[]) AND c.event_nid IS NOT NULL
+        """,
+        room_nid,
+        list(types),
+        pos,
+    )
+    return [row["event_nid"] for row in rows]

@@ -6,36 +6,39 @@ from homeserver.protocol.identifiers import DeviceID, UserID
 from homeserver.storage.database import Connection, Transaction
 
 
+class NewUiaSession(NamedTuple):
+    """A session to begin; flows as JSON, times in milliseconds since 1970."""
+
+    session_hash: bytes
+    operation: str
+    user_id: UserID | None
+    flows: str
+    expires_ts: int
+    sealed_request: bytes | None
+
+
 class UiaSessionRow(NamedTuple):
     """A session and the stages that it has completed, in order, each with its proof."""
 
     operation: str
     user_id: UserID | None
+    # As JSON.
+    flows: str
     sealed_request: bytes | None
     registered_user_id: UserID | None
     registered_device_id: DeviceID | None
     completed: tuple[tuple[str, str], ...]
 
 
-async def insert(
-    connection: Connection,
-    session_hash: bytes,
-    operation: str,
-    user_id: str | None,
-    expires_ts: int,
-    sealed_request: bytes | None,
-) -> None:
-    """Begin a session that lives until a time in milliseconds since 1970."""
+async def insert(connection: Connection, session: NewUiaSession) -> None:
+    """Begin a session."""
     await connection.execute(
         """
-        INSERT INTO uia_sessions (session_hash, operation, user_id, expires_ts, sealed_request)
-        VALUES ($1, $2, $3, $4, $5)
+        INSERT INTO uia_sessions (session_hash, operation, user_id, flows, expires_ts,
+                                  sealed_request)
+        VALUES ($1, $2, $3, $4, $5, $6)
         """,
-        session_hash,
-        operation,
-        user_id,
-        expires_ts,
-        sealed_request,
+        *session,
     )
 
 
@@ -45,7 +48,8 @@ async def session_of(
     """Read a session that has not expired."""
     row = await connection.fetchrow(
         """
-        SELECT operation, user_id, sealed_request, registered_user_id, registered_device_id,
+        SELECT operation, user_id, flows, sealed_request, registered_user_id,
+               registered_device_id,
                ARRAY(SELECT stage FROM uia_stages t WHERE t.session_hash = u.session_hash
                      ORDER BY ordinal) AS stages,
                ARRAY(SELECT proof FROM uia_stages t WHERE t.session_hash = u.session_hash
@@ -58,7 +62,15 @@ async def session_of(
     if row is None:
         return None
     completed = tuple(zip(row["stages"], row["proofs"], strict=True))
-    return UiaSessionRow(*list(row)[:5], completed)
+    return UiaSessionRow(
+        row["operation"],
+        row["user_id"],
+        row["flows"],
+        row["sealed_request"],
+        row["registered_user_id"],
+        row["registered_device_id"],
+        completed,
+    )
 
 
 async def set_request(connection: Connection, session_hash: bytes, sealed_request: bytes) -> None:
@@ -67,6 +79,15 @@ async def set_request(connection: Connection, session_hash: bytes, sealed_reques
         "UPDATE uia_sessions SET sealed_request = $2 WHERE session_hash = $1",
         session_hash,
         sealed_request,
+    )
+
+
+async def shorten(connection: Connection, session_hash: bytes, expires_ts: int) -> None:
+    """Let a session end at a time, unless it ends before that."""
+    await connection.execute(
+        "UPDATE uia_sessions SET expires_ts = least(expires_ts, $2) WHERE session_hash = $1",
+        session_hash,
+        expires_ts,
     )
 
 

@@ -8,6 +8,8 @@ from collections import OrderedDict
 from collections.abc import Sequence
 from typing import NamedTuple
 
+import msgspec
+
 from homeserver.protocol.identifiers import UserID
 from homeserver.storage import unread
 from homeserver.storage.database import Database
@@ -115,7 +117,7 @@ def _apply(baselines: dict[int, ReadBaseline], user_id: str, entry: EventEntry) 
     if known is not None and known.read_pos >= entry.pos:
         return
     if record.sender == user_id:
-        reads = record.state_key is None or (known is None and record.state_key == user_id)
+        reads = record.state_key is None or _is_joining(entry)
         if reads:
             baselines[record.room_nid] = ReadBaseline(
                 entry.pos, record.notify_seq, record.highlight_seq, 0, 0
@@ -127,3 +129,24 @@ def _apply(baselines: dict[int, ReadBaseline], user_id: str, entry: EventEntry) 
                 notify_extra=known.notify_extra + count.notify_delta,
                 highlight_extra=known.highlight_extra + count.is_highlight,
             )
+
+
+def _is_joining(entry: EventEntry) -> bool:
+    """Whether the sender comes into the room, and has not just changed the own profile."""
+    record = entry.record
+    if record.type != "m.room.member" or record.state_key != record.sender:
+        return False
+    joins = any(change.membership == "join" for change in entry.state_changes)
+    before = record.replaced_core
+    return joins and (before is None or _decode(before).content.membership != "join")
+
+
+class _MemberContent(msgspec.Struct):
+    membership: object = None
+
+
+class _MemberCore(msgspec.Struct):
+    content: _MemberContent
+
+
+_decode = msgspec.json.Decoder(_MemberCore).decode

@@ -53,6 +53,9 @@ def configure_logging(settings: LoggingSection, stream: TextIO | None = None) ->
     root.handlers = [_ToStructlog()]
     # Libraries speak of their own troubles from WARNING on; their chatter helps nobody.
     root.setLevel(max(minimum, logging.WARNING))
+    # It calls every malformed request an error, which nobody has to act on; what fails in
+    # an endpoint is logged by the dispatch.
+    logging.getLogger("aiohttp.server").setLevel(logging.CRITICAL)
 
 
 def redact_secrets(_logger: WrappedLogger, _method: str, line: EventDict) -> EventDict:
@@ -80,7 +83,9 @@ def _facts_of_a_line() -> list[Processor]:
 
 def _rendering(target: TextIO, *, is_text: bool) -> list[Processor]:
     if is_text:
-        return [structlog.dev.ConsoleRenderer(colors=target.isatty())]
+        # Each processor takes what the one before returns; structlog's type knows mappings only.
+        last = cast(Processor, _without_surrogates)
+        return [structlog.dev.ConsoleRenderer(colors=target.isatty()), last]
     return [structlog.processors.format_exc_info, _as_json]
 
 
@@ -91,7 +96,15 @@ def _add_bound_facts(_logger: WrappedLogger, _method: str, line: EventDict) -> E
 
 def _as_json(_logger: WrappedLogger, _method: str, line: EventDict) -> str:
     line["message"] = line.pop("event")
-    return _encode_line(line).decode()
+    try:
+        return _encode_line(line).decode()
+    except UnicodeEncodeError:
+        # A lone surrogate: bytes of a request that were not UTF-8.
+        return _encode_line({name: ascii(value) for name, value in line.items()}).decode()
+
+
+def _without_surrogates(_logger: WrappedLogger, _method: str, line: str) -> str:
+    return line.encode("utf-8", "backslashreplace").decode()
 
 
 _encode_line: Final[Callable[[object], bytes]] = msgspec.json.Encoder(enc_hook=repr).encode

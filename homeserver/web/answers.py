@@ -50,7 +50,7 @@ class Redirect(msgspec.Struct, frozen=True):
 
 
 class Download(msgspec.Struct, frozen=True):
-    """A body of any size, sent in pieces as the source gives them.
+    """A body of any size, sent in pieces, none of them empty, as the source gives them.
 
     `length` in bytes when it is known, else the body goes out chunked. The source is closed
     when the client leaves early.

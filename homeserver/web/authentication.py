@@ -19,6 +19,7 @@ from homeserver.web.authenticators import (
     ServerSignatures,
     SignedRequest,
 )
+from homeserver.web.connection import header_text
 from homeserver.web.decoding import query_fields
 from homeserver.web.endpoint import Auth, Endpoint
 from homeserver.web.params import RequestFacts
@@ -42,7 +43,8 @@ class Authentication:
         """
         if endpoint.auth is Auth.NONE:
             return None
-        token, assertion = _credentials(request.headers.get("Authorization"), query)
+        authorization = header_text(request.headers.get("Authorization", ""))
+        token, assertion = _credentials(authorization, query)
         if token is None:
             if endpoint.auth is Auth.OPTIONAL:
                 return None
@@ -61,15 +63,15 @@ class Authentication:
         signed = SignedRequest(
             method=request.method,
             uri=uri,
-            authorization=tuple(request.headers.getall("Authorization", ())),
+            authorization=tuple(map(header_text, request.headers.getall("Authorization", ()))),
             content=content,
         )
         return await self._signatures.authenticate(signed)
 
 
-def _credentials(authorization: str | None, query: str) -> tuple[str | None, Assertion]:
+def _credentials(authorization: str, query: str) -> tuple[str | None, Assertion]:
     """Find the token, and whom an application service says it acts as."""
-    scheme, _, token = (authorization or "").partition(" ")
+    scheme, _, token = authorization.partition(" ")
     is_bearer = scheme.lower() == "bearer"
     if not query or (is_bearer and "user_id=" not in query and "device_id=" not in query):
         return (token.strip() or None if is_bearer else None), NO_ASSERTION

@@ -58,10 +58,10 @@ class ConnectionFacts:
             request_id = _acceptable(headers.get("X-Request-ID"))
         return RequestFacts(
             ip=peer,
-            user_agent=headers.get("User-Agent", "")[:_MAX_USER_AGENT],
+            user_agent=header_text(headers.get("User-Agent", "")[:_MAX_USER_AGENT]),
             request_id=request_id or self._ids.next(),
             listener=self._listener,
-            cookie=headers.get("Cookie", ""),
+            cookie=header_text(headers.get("Cookie", "")),
         )
 
     def _is_trusted(self, address: str) -> bool:
@@ -86,6 +86,11 @@ class ConnectionFacts:
             if not self._is_trusted(peer):
                 return peer
         return peer
+
+
+def header_text(value: str) -> str:
+    """Return a header as text that can be encoded: bytes that are not UTF-8 are replaced."""
+    return value if value.isascii() else value.encode("utf-8", "replace").decode()
 
 
 def rate_limit_key(ip: str) -> str:

@@ -154,14 +154,17 @@ def query_fields(query: str) -> list[tuple[str, str]]:
     pairs = (part.partition("=") for part in parts if part)
     try:
         return [(_unquote(name), _unquote(text)) for name, _, text in pairs]
-    except UnicodeDecodeError as error:
+    except UnicodeError as error:
         raise InvalidParam("The query is not UTF-8") from error
 
 
 def _unquote(text: str) -> str:
-    if "%" not in text and "+" not in text:
+    if text.isascii() and "%" not in text and "+" not in text:
         return text
-    return unquote_plus(text, errors="strict")
+    text = unquote_plus(text, errors="strict")
+    # Bytes of the request line that are not UTF-8 stand as lone surrogates.
+    text.encode()
+    return text
 
 
 def _takes_list(annotation: object) -> bool:

@@ -189,7 +189,10 @@ class Dispatch:
             requester = await self._admit_client(exchange, plan)
             if plan.takes_requester:
                 parameters["requester"] = requester
-        parameters.update(plan.parameters(found.values(), exchange.query))
+        segments = found.values()
+        parameters.update(plan.parameters(segments, exchange.query))
+        if "room_id" in segments:
+            context.bind(room_id=segments["room_id"])
         if plan.takes_request:
             parameters["request"] = exchange.facts
         if plan.takes_upload:

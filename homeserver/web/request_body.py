@@ -31,12 +31,20 @@ async def read_body(request: web.BaseRequest, limit_bytes: int) -> bytes:
             if len(body) > limit_bytes:
                 raise _too_large(limit_bytes)
             return body
+        await _invite(request)
         async with asyncio.timeout(BODY_SECONDS):
             return await _collect(request, limit_bytes)
     except TimeoutError as error:
         raise _timed_out() from error
     except RequestPayloadError as error:
         raise NotJson("The body cannot be read") from error
+
+
+async def _invite(request: web.BaseRequest) -> None:
+    """Tell a client to go on that waits for it with a large body, as curl does for a second."""
+    if request.headers.get("Expect", "").lower() == "100-continue":
+        await request.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+        request.writer.output_size = 0
 
 
 async def _collect(request: web.BaseRequest, limit_bytes: int) -> bytes:
@@ -67,6 +75,7 @@ class StreamedUpload:
     async def chunks(self) -> AsyncIterator[bytes]:
         """Yield the body in pieces, once. Raises MatrixError 400 or 408."""
         content = self._request.content
+        await _invite(self._request)
         try:
             while True:
                 async with asyncio.timeout(CHUNK_SECONDS):

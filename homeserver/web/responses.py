@@ -130,12 +130,17 @@ async def _compressed(
 async def send_download(
     download: Download, response: web.StreamResponse, request: web.BaseRequest
 ) -> None:
-    """Send headers and body; closes the source, whether the client stays or leaves."""
+    """Send headers and body; closes the source, whether the client stays or leaves.
+
+    An empty piece ends the body like the end of the source.
+    """
     try:
+        # A source that fails at once can still be answered with an ordinary refusal.
+        chunk = b"" if request.method == "HEAD" else await anext(download.chunks, b"")
         await response.prepare(request)
-        if request.method != "HEAD":
-            async for chunk in download.chunks:
-                await response.write(chunk)
+        while chunk:
+            await response.write(chunk)
+            chunk = await anext(download.chunks, b"")
         await response.write_eof()
     finally:
         # Generators hold files and connections; other iterators have nothing to close.

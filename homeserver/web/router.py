@@ -45,13 +45,12 @@ class Match(msgspec.Struct, Generic[_Target], frozen=True):
         """Return the decoded segments by name. Raises InvalidParam: they are not UTF-8."""
         values = {}
         for name, place in zip(self.route.names, self.route.places, strict=True):
-            segment = self.segments[place]
-            if "%" in segment:
+            values[name] = segment = self.segments[place]
+            if "%" in segment or not segment.isascii():
                 try:
-                    segment = unquote(segment, errors="strict")
-                except UnicodeDecodeError as error:
+                    values[name] = _unescaped(segment)
+                except UnicodeError as error:
                     raise InvalidParam(f"{name} is not UTF-8") from error
-            values[name] = segment
         return values
 
 
@@ -71,6 +70,14 @@ class _Node(msgspec.Struct, Generic[_Target]):
 # A route, or the methods of the paths that fit otherwise.
 _Found: TypeAlias = Route[_Target] | frozenset[str]
 _NOTHING: Final[frozenset[str]] = frozenset()
+
+
+def _unescaped(text: str) -> str:
+    """Resolve percent-escapes. Raises UnicodeError: the result is not UTF-8."""
+    text = unquote(text, errors="strict")
+    # Bytes of the request line that are not UTF-8 stand as lone surrogates.
+    text.encode()
+    return text
 
 
 class Router(Generic[_Target]):

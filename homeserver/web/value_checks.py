@@ -148,7 +148,7 @@ class _Compiler:
         return _check_of_fields(self._structs[struct])
 
     def _check_of_mapping(self, arguments: Sequence[object]) -> Check | None:
-        if len(arguments) != 2 or arguments[1] is Any:
+        if len(arguments) != 2 or tuple(arguments) == (str, Any):
             return None
         key_check, value_check = (self.check_of(argument) for argument in arguments)
         if key_check is None and value_check is None:

@@ -54,3 +54,10 @@ class Listener(Section, frozen=True, kw_only=True):
             return ipaddress.ip_address(self.address).is_loopback
         except ValueError:
             return False
+
+    @property
+    def base_url(self) -> str:
+        """The address in a URL, without a path; of a TCP listener only."""
+        scheme = "http" if self.tls_certificate is None else "https"
+        host = f"[{self.address}]" if ":" in self.address else self.address
+        return f"{scheme}://{host}:{self.port}"

@@ -107,13 +107,14 @@ def conflicted_subgraph(plan: Plan[EventKey], graph: AuthGraph[EventKey]) -> set
 def _states_reaching(
     plan: Plan[EventKey], graph: AuthGraph[EventKey], agreed: AbstractSet[EventKey]
 ) -> dict[EventKey, int]:
-    """Map each event outside of `agreed` to the states (bit n: the nth) whose chain has it.
+    """Map conflicted events, and what they reach outside of `agreed`, to the states (bit n: the
+    nth) whose chain has it.
 
     One walk for all states: what their chains share is visited once or twice, not once each.
     """
     reached_from: dict[EventKey, int] = {}
     for index, events in enumerate(plan.conflicted_in):
-        for event in events - agreed:
+        for event in events:
             reached_from[event] = reached_from.get(event, 0) | 1 << index
     pending = list(reached_from)
     while pending:

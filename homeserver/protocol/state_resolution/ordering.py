@@ -26,9 +26,8 @@ def reverse_topological_power_order(
     citing: dict[EventKey, list[EventKey]] = {}
     uncounted: dict[EventKey, int] = {}
     for key, auth_events in graph.auth_events.items():
-        cited = set(auth_events)
-        uncounted[key] = len(cited)
-        for auth_event in cited:
+        uncounted[key] = len(auth_events)
+        for auth_event in auth_events:
             citing.setdefault(auth_event, []).append(key)
 
     def rank(key: EventKey) -> tuple[int, int, str, EventKey]:

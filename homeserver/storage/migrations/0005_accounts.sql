@@ -104,6 +104,8 @@ CREATE TABLE uia_sessions (
     operation text NOT NULL,
     -- Who started it; NULL: nobody is logged in yet.
     user_id text,
+    -- The flows that were offered, as JSON.
+    flows text NOT NULL,
     expires_ts bigint NOT NULL,
     -- The request without `auth`, encrypted under the session ID: it may hold a password.
     sealed_request bytea,

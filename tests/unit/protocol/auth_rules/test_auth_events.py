@@ -31,6 +31,14 @@ def test_an_event_refused_by_its_auth_events_state_is_refused(make_room, version
 
 
 @pytest.mark.parametrize("version", ALL)
+def test_judging_by_auth_events_includes_which_ones_they_are(make_room, version):
+    room = make_room(version)
+    cited = [*usual(room), room.put("m.room.topic")]
+    event = room.citing(*cited)
+    assert room.refusal_by_auth_events(event, *cited) == "auth_events.extraneous"
+
+
+@pytest.mark.parametrize("version", ALL)
 def test_two_events_for_one_state_key_are_refused(make_room, version):
     room = make_room(version)
     cited = [*usual(room), room.has(ALICE, "join")]

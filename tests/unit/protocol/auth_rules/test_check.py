@@ -54,10 +54,14 @@ def test_the_state_of_another_room_refuses(room):
 def test_a_parsed_context_judges_as_the_state_does(room):
     context = auth_context(room.state, room.rules)
     check_in_context(room.event("m.room.message", sender=BOB), context)
-    check_in_context(room.create, context)
     with pytest.raises(AuthRefusal) as caught:
         check_in_context(room.event("m.room.topic", sender=BOB, state_key=""), context)
     assert caught.value.rule == "event.level"
+
+
+def test_a_create_event_is_not_judged_by_a_state(room):
+    del room.state["m.room.member", ALICE]
+    check_in_context(room.create, auth_context(room.state, room.rules))
 
 
 @pytest.mark.parametrize("version", ALL)

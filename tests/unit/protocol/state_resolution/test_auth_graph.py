@@ -1,6 +1,6 @@
 """The sets of the definitions, on arbitrary graphs of numbers, cycles and gaps included."""
 
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from homeserver.protocol.room_versions import rules_of
@@ -19,10 +19,11 @@ states = st.lists(
     st.dictionaries(
         st.sampled_from([("t", str(number)) for number in range(5)]), st.integers(0, 15), max_size=5
     ),
-    min_size=1,
+    min_size=2,
     max_size=4,
 )
-quick = settings(deadline=None, database=None)
+quick = settings(max_examples=300, deadline=None, database=None)
+A, B = ("t", "0"), ("t", "1")
 
 
 @quick
@@ -39,6 +40,10 @@ def test_what_an_event_reaches_is_closed_and_minimal(
 
 @quick
 @given(edges=graphs, state_sets=states)
+@example(edges={1: [3], 2: [3]}, state_sets=[{A: 1}, {A: 2}])
+@example(edges={1: [3], 2: [4]}, state_sets=[{A: 1}, {A: 2}])
+@example(edges={1: [3], 2: [4], 5: [3]}, state_sets=[{A: 1, B: 5}, {A: 2, B: 5}])
+@example(edges={1: [3], 2: [3, 4], 4: [5]}, state_sets=[{A: 1}, {A: 2}, {A: 2, B: 1}])
 def test_the_auth_difference_is_the_union_less_the_intersection(
     edges: dict[int, list[int]], state_sets: list[dict[tuple[str, str], int]]
 ) -> None:

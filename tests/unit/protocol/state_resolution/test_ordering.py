@@ -86,11 +86,12 @@ def test_a_very_deep_chain_is_ordered() -> None:
 def test_events_on_older_power_levels_come_first() -> None:
     # Mainline 30, 20, 10; 25 is a side branch from 20. 9 cites no power levels at all.
     graph = _graph(
-        {30: [20], 20: [10], 25: [20], 1: [30], 2: [25], 3: [20], 4: [10], 9: []},
+        {30: [20], 20: [10], 25: [20], 1: [30], 2: [25], 3: [20], 4: [10], 5: [25], 9: []},
         power_levels={10, 20, 25, 30},
     )
-    events = {key: _event(f"${key}", ts=ts) for key, ts in [(1, 0), (2, 3), (3, 2), (4, 8), (9, 9)]}
-    assert mainline_order([1, 2, 3, 4, 9], 30, graph, events) == [9, 4, 3, 2, 1]
+    times = {1: 0, 2: 3, 3: 2, 4: 8, 5: 1, 9: 9}
+    events = {key: _event(f"${key}", ts=ts) for key, ts in times.items()}
+    assert mainline_order([1, 2, 3, 4, 5, 9], 30, graph, events) == [9, 4, 5, 3, 2, 1]
 
 
 def test_on_the_same_mainline_position_time_and_then_the_event_id_decide() -> None:

@@ -7,6 +7,7 @@ from homeserver.protocol.event import Event, StateKey
 from homeserver.protocol.identifiers import EventID, RoomID, UserID
 from homeserver.protocol.json_types import JsonObject
 from homeserver.protocol.room_versions import RoomVersionRules
+from homeserver.protocol.state_resolution.auth_checks import AuthChecks
 from homeserver.protocol.state_resolution.auth_graph import AuthGraph, graph_of, undecided_events
 from homeserver.protocol.state_resolution.plan import plan
 from homeserver.protocol.state_resolution.resolve import (
@@ -19,9 +20,14 @@ from homeserver.protocol.state_resolution.resolve import (
 from tests.unit.protocol.state_resolution.room_files import rules_for
 
 ALICE, BOB = UserID("@alice:example.org"), UserID("@bob:example.net")
-TOPIC: StateKey = ("m.room.topic", "")
+CAROL = UserID("@carol:example.com")
 CREATE: StateKey = ("m.room.create", "")
+LEVELS: StateKey = ("m.room.power_levels", "")
+RULES: StateKey = ("m.room.join_rules", "")
+TOPIC: StateKey = ("m.room.topic", "")
+ALICE_MEMBER: StateKey = ("m.room.member", ALICE)
 BOB_MEMBER: StateKey = ("m.room.member", BOB)
+CAROL_MEMBER: StateKey = ("m.room.member", CAROL)
 
 in_v2 = pytest.mark.parametrize(
     ("algorithm", "version"), [("v2", "6"), ("v2", "11"), ("v2.1", "11"), ("v2.1", "12")]
@@ -37,32 +43,16 @@ class Story:
     def __init__(self, algorithm: str, version: str) -> None:
         self.rules: RoomVersionRules = rules_for(algorithm, version)
         self.events: dict[EventID, Event] = {}
-        self.create = self.add("create", ALICE, CREATE, {"creator": ALICE})
-        self.alice = self.add(
-            "alice", ALICE, ("m.room.member", ALICE), {"membership": "join"}, self.create
-        )
         users = {BOB: 50} if self.rules.privileged_creators else {ALICE: 100, BOB: 50}
-        self.levels = self.add(
-            "levels",
-            ALICE,
-            ("m.room.power_levels", ""),
-            {"users": users},
-            *(self.create, self.alice),
-        )
-        self.join_rules = self.add(
-            "rules",
-            ALICE,
-            ("m.room.join_rules", ""),
-            {"join_rule": "public"},
-            *(self.create, self.alice, self.levels),
-        )
-        self.bob = self.add(
-            "bob",
-            BOB,
-            BOB_MEMBER,
-            {"membership": "join"},
-            *(self.create, self.levels, self.join_rules),
-        )
+        joined = {"membership": "join"}
+        self.create = self.add("create", ALICE, CREATE, {"creator": ALICE})
+        self.alice = self.add("alice", ALICE, ALICE_MEMBER, joined, self.create)
+        auth = [self.create, self.alice]
+        self.levels = self.add("levels", ALICE, LEVELS, {"users": users}, *auth)
+        auth = [self.create, self.alice, self.levels]
+        self.rules_event = self.add("rules", ALICE, RULES, {"join_rule": "public"}, *auth)
+        auth = [self.create, self.levels, self.rules_event]
+        self.bob = self.add("bob", BOB, BOB_MEMBER, joined, *auth)
         self.state = {
             (event.type, event.state_key or ""): event_id for event_id, event in self.events.items()
         }
@@ -167,31 +157,60 @@ def test_an_event_without_a_create_event_is_refused(algorithm: str, version: str
     story = Story(algorithm, version)
     states = [story.without(state, CREATE) for state in story.topics()]
     story.replace(EventID("$topic_bob"), auth_events=(story.levels, story.bob))
-    expected = {"v2": "$topic_alice", "v2.1": "$topic_alice"}
     if story.rules.room_id_is_create_hash:
         # Nobody names the create event any more.
         assert TOPIC not in story.resolve(states)
     else:
-        assert story.resolve(states)[TOPIC] == expected[algorithm]
+        assert story.resolve(states)[TOPIC] == "$topic_alice"
 
 
 @in_v2
-def test_a_power_event_without_a_create_event_has_no_power(algorithm: str, version: str) -> None:
+@pytest.mark.parametrize("is_bob_first", [False, True])
+def test_senders_have_the_power_that_the_auth_events_of_each_event_gave_them(
+    algorithm: str, version: str, is_bob_first: bool
+) -> None:
     story = Story(algorithm, version)
-    keys = ("m.room.join_rules", "")
-    by_alice = story.add(
-        "rules_a", ALICE, keys, {"join_rule": "public"}, story.create, story.levels, story.alice
-    )
-    by_bob = story.add(
-        "rules_b", BOB, keys, {"join_rule": "invite"}, story.create, story.levels, story.bob
-    )
-    states = [story.state | {keys: by_alice}, story.state | {keys: by_bob}]
-    # Alice has the greater power and comes first: Bob's rules stay.
-    assert story.resolve(states)[keys] == by_bob
-    story.replace(by_alice, auth_events=(story.levels, story.alice))
-    # Without a create event she comes last; v2 still finds one in the unconflicted state.
-    stays = by_bob if algorithm == "v2.1" and version == "11" else by_alice
-    assert story.resolve(states)[keys] == (by_bob if version == "12" else stays)
+    auth = [story.create, story.levels, story.rules_event]
+    carol = story.add("carol", CAROL, CAROL_MEMBER, {"membership": "join"}, *auth)
+    users = story.events[story.levels].content["users"] | {CAROL: 60}
+    auth = [story.create, story.levels, story.alice]
+    later = story.add("later", ALICE, LEVELS, {"users": users}, *auth)
+    state = story.state | {CAROL_MEMBER: carol, LEVELS: later}
+
+    # Carol has 60 by the later levels, Bob 50 by the earlier: his rules come last, always.
+    by_bob = ("by_bob", BOB, RULES, {}, story.create, story.levels, story.bob)
+    by_carol = ("by_carol", CAROL, RULES, {}, story.create, later, carol)
+    added = [
+        story.add(*made) for made in ([by_bob, by_carol] if is_bob_first else [by_carol, by_bob])
+    ]
+    states = [state | {RULES: rules} for rules in added]
+    assert story.resolve(states)[RULES] == "$by_bob"
+
+    graph = graph_of(story.events.values())
+    checks = AuthChecks(plan(states, story.rules), story.rules, story.events, graph)
+    expected = [50, 60] if is_bob_first else [60, 50]
+    assert [checks.sender_level(rules) for rules in added] == expected
+
+
+@pytest.mark.parametrize(
+    ("algorithm", "version", "stays"),
+    [
+        # Alice's rules come last; v2 finds a create event in the unconflicted state, v2.1 none.
+        ("v2", "6", "$by_alice"),
+        ("v2", "11", "$by_alice"),
+        ("v2.1", "11", "$by_bob"),
+        # The room ID names the create event: Alice's rules come first as ever.
+        ("v2.1", "12", "$by_bob"),
+    ],
+)
+def test_a_power_event_that_cites_no_create_event_has_no_power(
+    algorithm: str, version: str, stays: str
+) -> None:
+    story = Story(algorithm, version)
+    by_alice = story.add("by_alice", ALICE, RULES, {}, story.levels, story.alice)
+    by_bob = story.add("by_bob", BOB, RULES, {}, story.create, story.levels, story.bob)
+    states = [story.state | {RULES: by_alice}, story.state | {RULES: by_bob}]
+    assert story.resolve(states)[RULES] == stays
 
 
 def test_in_version_12_a_create_event_that_only_one_state_has_is_found() -> None:
@@ -238,28 +257,28 @@ def test_supporting_events_are_named_for_malformed_events_too(algorithm: str, ve
 @in_v2
 def test_a_cycle_of_auth_events_ends(algorithm: str, version: str) -> None:
     story = Story(algorithm, version)
-    keys = ("m.room.power_levels", "")
     content = dict(story.events[story.levels].content)
     second_id = EventID("$second")
-    first = story.add("first", ALICE, keys, content, story.create, second_id, story.alice)
-    second = story.add("second", ALICE, keys, content, story.create, first, story.alice)
-    states = [story.state | {keys: first}, story.state | {keys: second}]
+    first = story.add("first", ALICE, LEVELS, content, story.create, second_id, story.alice)
+    second = story.add("second", ALICE, LEVELS, content, story.create, first, story.alice)
+    states = [story.state | {LEVELS: first}, story.state | {LEVELS: second}]
     # Neither is before the other; both follow after the power events, off any mainline.
-    assert story.resolve(states)[keys] == second
+    assert story.resolve(states)[LEVELS] == second
 
 
 @pytest.mark.parametrize("algorithm", ["v2", "v2.1"])
 def test_ten_thousand_power_levels_are_resolved_without_recursion(algorithm: str) -> None:
     story = Story(algorithm, "11")
-    keys = ("m.room.power_levels", "")
     latest = story.levels
     for number in range(10_000):
         content = {"users": {ALICE: 100, BOB: 50}, "number": number}
-        latest = story.add(f"l{number:05}", ALICE, keys, content, story.create, latest, story.alice)
+        latest = story.add(
+            f"l{number:05}", ALICE, LEVELS, content, story.create, latest, story.alice
+        )
     topics = story.topics()
-    states = [topics[0] | {keys: latest}, topics[1]]
+    states = [topics[0] | {LEVELS: latest}, topics[1]]
     resolved = story.resolve(states)
-    assert resolved[keys] == latest
+    assert resolved[LEVELS] == latest
     # Alice's topic cites the first power levels like Bob's, and is the older one.
     assert resolved[TOPIC] == "$topic_bob"
 
@@ -274,9 +293,8 @@ def test_the_graph_need_only_cover_what_its_roots_reach(algorithm: str, version:
 
 def test_conflicted_power_levels_are_roots_by_themselves() -> None:
     story = Story("v2", "11")
-    keys = ("m.room.power_levels", "")
-    other = story.add("other", ALICE, keys, {}, story.create, story.levels, story.alice)
-    conflict = plan([story.state, story.state | {keys: other}], story.rules)
+    other = story.add("other", ALICE, LEVELS, {}, story.create, story.levels, story.alice)
+    conflict = plan([story.state, story.state | {LEVELS: other}], story.rules)
     assert graph_roots(conflict, story.rules) == {story.levels, other}
 
 

@@ -60,7 +60,9 @@ def test_the_steps_name_everything_that_the_next_ones_need(
     shared = shared_events(conflict, whole, undecided)
     replayed = events_to_replay(conflict, graph, rules, undecided - shared)
     loaded = _only(events, replayed)
-    loaded |= _only(events, supporting_events(conflict, graph, rules, loaded))
+    supporting = supporting_events(conflict, graph, rules, loaded)
+    assert supporting.isdisjoint(loaded)
+    loaded |= _only(events, supporting)
     resolved = resolve(conflict, replayed, graph=graph, events=loaded, rules=rules)
 
     assert resolved == state_of(room.resolved[algorithm], events)

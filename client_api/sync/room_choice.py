@@ -1,0 +1,132 @@
+"""Which rooms an answer is about."""
+
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple
+
+from client_api.sync.request import SyncContext
+from homeserver.rooms.visibility import Visibility
+from homeserver.storage import sync_reads
+from homeserver.storage.database import Database
+from homeserver.storage.memberships import MembershipRow
+from homeserver.streams.entries import EventEntry
+from homeserver.streams.tail import Tail
+
+
+class RoomChoice(NamedTuple):
+    """The rooms of an answer by how they are told.
+
+    `whole`: joined rooms with their whole state; `changed`: those with only what is new.
+    `new` are those of the whole ones that the client knows nothing of.
+    """
+
+    whole: Sequence[MembershipRow]
+    new: frozenset[int]
+    changed: Sequence[MembershipRow]
+    left: Sequence[MembershipRow]
+    invited: Sequence[MembershipRow]
+    knocked: Sequence[MembershipRow]
+
+
+class RoomChoices:
+    """Finds the rooms in which there is something to tell."""
+
+    def __init__(self, database: Database, tail: Tail, visibility: Visibility) -> None:
+        self._database = database
+        self._tail = tail
+        self._visibility = visibility
+
+    async def of(self, context: SyncContext) -> RoomChoice:
+        """Return the rooms of an initial or an incremental answer."""
+        if context.since is None:
+            return self._initial(context)
+        return await self._incremental(context, context.since)
+
+    def _initial(self, context: SyncContext) -> RoomChoice:
+        rows = _admitted(context, context.memberships.values())
+        joined = [row for row in rows if row.membership == "join"]
+        left: list[MembershipRow] = []
+        if context.request.filter.filter.room.include_leave:
+            left = [row for row in rows if row.membership in ("leave", "ban")]
+        return RoomChoice(
+            joined,
+            frozenset(row.room_nid for row in joined),
+            [],
+            left,
+            [row for row in rows if row.membership == "invite"],
+            [row for row in rows if row.membership == "knock"],
+        )
+
+    async def _incremental(self, context: SyncContext, since: int) -> RoomChoice:
+        candidates = await self._with_news(context, since)
+        whole, changed, new = [], [], set()
+        for row in candidates:
+            if row.membership != "join":
+                continue
+            if row.pos > since and not await self._was_joined_throughout(context, row, since):
+                new.add(row.room_nid)
+                whole.append(row)
+            elif context.request.full_state:
+                whole.append(row)
+            else:
+                changed.append(row)
+        return RoomChoice(
+            whole,
+            frozenset(new),
+            changed,
+            [row for row in candidates if row.membership in ("leave", "ban")],
+            [row for row in candidates if row.membership == "invite"],
+            [row for row in candidates if row.membership == "knock"],
+        )
+
+    async def _with_news(self, context: SyncContext, since: int) -> list[MembershipRow]:
+        memberships = context.memberships
+        if context.request.full_state:
+            return [
+                row
+                for row in _admitted(context, memberships.values())
+                if row.membership == "join" or row.pos > since
+            ]
+        if since >= self._tail.floor:
+            room_nids = self._in_tail(context, since)
+        else:
+            joined = [row.room_nid for row in memberships.values() if row.membership == "join"]
+            async with self._database.connection("sync_rooms") as connection:
+                active = await sync_reads.active_rooms(connection, joined, since, context.now)
+            room_nids = {*active, *(n for n, row in memberships.items() if row.pos > since)}
+        rows = [memberships[room_nid] for room_nid in room_nids if room_nid in memberships]
+        return [
+            row for row in _admitted(context, rows) if row.membership == "join" or row.pos > since
+        ]
+
+    def _in_tail(self, context: SyncContext, since: int) -> set[int]:
+        """Return rooms with entries after `since`: by entries or by rooms, whichever are fewer."""
+        behind = self._tail.position - since
+        if behind < len(context.memberships):
+            return {
+                entry.room_nid
+                for entry in self._tail.entries_after(since)
+                if isinstance(entry, EventEntry)
+            }
+        return {
+            room_nid
+            for room_nid in context.memberships
+            if self._tail.last_position_of(room_nid) > since
+        }
+
+    async def _was_joined_throughout(
+        self, context: SyncContext, row: MembershipRow, since: int
+    ) -> bool:
+        """Whether the client has followed the room since `since`: not if the user came (back)."""
+        view = await self._visibility.view(row.room_nid, context.viewer.user_id)
+        if view.membership_at(since) != "join":
+            return False
+        return not any(
+            since < pos < row.pos and membership != "join"
+            for pos, membership in zip(view.membership_positions, view.memberships, strict=True)
+        )
+
+
+def _admitted(context: SyncContext, rows: Iterable[MembershipRow]) -> list[MembershipRow]:
+    """Leave out rooms that the filter does not want, forgotten ones, and what is yet to come."""
+    chosen = context.request.filter
+    return [row for row in rows if not row.is_forgotten and chosen.admits_room(row.room_id)]

@@ -1,0 +1,248 @@
+"""The rooms of an answer: which of them, in which section, with what.
+
+Spec: client-server-api/#get_matrixclientv3sync
+"""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from client_api.sync.encode import encode, event_list, joined_object
+from client_api.sync.event_bytes import EventBytes
+from client_api.sync.lazy_members import MemberNid
+from client_api.sync.request import SyncContext
+from client_api.sync.room_choice import RoomChoice, RoomChoices
+from client_api.sync.state_blocks import StateBlocks
+from client_api.sync.stripped import StrippedRooms
+from client_api.sync.summaries import Summaries, Summary, changes_summary
+from client_api.sync.timelines import Timelines, TimelineStretch, stretch_of
+from homeserver.rooms.heads import Heads
+from homeserver.rooms.visibility import RoomView, Visibility
+from homeserver.storage.events import EventRecord
+from homeserver.storage.memberships import MembershipRow
+from homeserver.streams.unread import UnreadCount, UnreadCounts
+
+
+class _Parts(NamedTuple):
+    """The parts of one joined or left room."""
+
+    membership: MembershipRow
+    stretch: TimelineStretch
+    state: Sequence[EventRecord]
+    summary: Summary | None = None
+    view: RoomView | None = None
+    unread: UnreadCount | None = None
+
+
+class RoomSections:
+    """Assembles the member `rooms` of an answer."""
+
+    def __init__(
+        self,
+        choices: RoomChoices,
+        timelines: Timelines,
+        state_blocks: StateBlocks,
+        summaries: Summaries,
+        stripped: StrippedRooms,
+        visibility: Visibility,
+        unread: UnreadCounts,
+        heads: Heads,
+    ) -> None:
+        self._choices = choices
+        self._timelines = timelines
+        self._state_blocks = state_blocks
+        self._summaries = summaries
+        self._stripped = stripped
+        self._visibility = visibility
+        self._unread = unread
+        self._heads = heads
+
+    async def encoded(self, context: SyncContext) -> dict[str, bytes]:
+        """Return the sections that have rooms, by name: join, invite, knock, leave."""
+        choice = await self._choices.of(context)
+        parts = [
+            *await self._whole_rooms(context, choice),
+            *[await self._changed_room(context, row) for row in choice.changed],
+            *[await self._left_room(context, row) for row in choice.left],
+        ]
+        sections: dict[str, bytes] = {}
+        joined = {
+            str(part.membership.room_id): self._encode(context, part)
+            for part in parts
+            if part.membership.membership == "join"
+        }
+        left = {
+            str(part.membership.room_id): self._encode(context, part)
+            for part in parts
+            if part.membership.membership != "join"
+        }
+        if joined:
+            sections["join"] = joined_object(joined)
+        if choice.invited:
+            rooms = await self._stripped.encoded(context, choice.invited, "invite_state")
+            sections["invite"] = joined_object(rooms)
+        if choice.knocked:
+            rooms = await self._stripped.encoded(context, choice.knocked, "knock_state")
+            sections["knock"] = joined_object(rooms)
+        if left:
+            sections["leave"] = joined_object(left)
+        return sections
+
+    async def _whole_rooms(self, context: SyncContext, choice: RoomChoice) -> list[_Parts]:
+        """Assemble rooms of which the client knows nothing, or nothing that it can rely on."""
+        rows = {row.room_nid: row for row in choice.whole}
+        if not rows:
+            return []
+        upto = dict.fromkeys(rows, context.now)
+        stretches = await self._whole_timelines(context, choice)
+        views: dict[int, RoomView] = {}
+        for room_nid, stretch in stretches.items():
+            # The timeline may begin before the join: with what the user must not see, or saw as
+            # no member.
+            if stretch.start <= rows[room_nid].pos:
+                view = await self._visibility.view(room_nid, context.viewer.user_id)
+                views[room_nid] = view
+                stretches[room_nid] = _visible(stretch, view, context.now)
+        summaries = await self._summaries.of_rooms(context, rows)
+        heroes = {room_nid: summary.heroes or () for room_nid, summary in summaries.items()}
+        blocks = await self._state_blocks.full(context, stretches, upto, heroes)
+        unread = await self._unread.of_user(context.viewer.user_id, list(rows))
+        return [
+            _Parts(
+                row,
+                stretches[room_nid],
+                blocks[room_nid],
+                summaries.get(room_nid),
+                views.get(room_nid),
+                unread.get(room_nid),
+            )
+            for room_nid, row in rows.items()
+        ]
+
+    async def _whole_timelines(
+        self, context: SyncContext, choice: RoomChoice
+    ) -> dict[int, TimelineStretch]:
+        chosen, now = context.request.filter, context.now
+        # With `full_state` "the timeline will still be limited by the since parameter".
+        known = [row.room_nid for row in choice.whole if row.room_nid not in choice.new]
+        new = [row.room_nid for row in choice.whole if row.room_nid in choice.new]
+        stretches = await self._timelines.of_rooms(new, 0, now, chosen) if new else {}
+        for room_nid in known:
+            stretches[room_nid] = await self._timelines.of_room(
+                room_nid, context.since, now, chosen
+            )
+        return stretches
+
+    async def _changed_room(self, context: SyncContext, row: MembershipRow) -> _Parts:
+        """Assemble what is new in a room that the client follows."""
+        stretch = await self._timelines.of_room(
+            row.room_nid, context.since, context.now, context.request.filter
+        )
+        members = await self._senders(context, row, stretch)
+        state = await self._state_blocks.changed(
+            context, row.room_nid, context.now, stretch, members
+        )
+        summary = None
+        if changes_summary(stretch.records) or changes_summary(state):
+            found = await self._summaries.of_rooms(context, [row.room_nid])
+            summary = found[row.room_nid]
+        view: RoomView | None = None
+        if any(
+            record.type == "m.room.member" and record.state_key == context.viewer.user_id
+            for record in stretch.records
+        ):
+            view = await self._visibility.view(row.room_nid, context.viewer.user_id)
+        unread = self._unread.known(context.viewer.user_id, row.room_nid)
+        if unread is None:
+            counts = await self._unread.of_user(context.viewer.user_id, [row.room_nid])
+            unread = counts[row.room_nid]
+        return _Parts(row, stretch, state, summary, view, unread)
+
+    async def _left_room(self, context: SyncContext, row: MembershipRow) -> _Parts:
+        """Assemble a room that the user has left or been banned from.
+
+        Up to when the user was last joined; what ended an invite or came after the leave (a ban)
+        is told by the user's own membership event alone.
+        """
+        view = await self._visibility.view(row.room_nid, context.viewer.user_id)
+        upto = int(min(row.pos, view.joined_until))
+        if upto == 0:
+            return _Parts(row, await self._own_event(row, context), (), view=view)
+        was_joined = context.since is not None and view.membership_at(context.since) == "join"
+        since = context.since if was_joined else 0
+        chosen = context.request.filter
+        stretch = await self._timelines.of_room(row.room_nid, since, upto, chosen)
+        stretch = _visible(stretch, view, upto)
+        if was_joined and not context.request.full_state:
+            state = await self._state_blocks.changed(context, row.room_nid, upto, stretch, ())
+        else:
+            whole = await self._state_blocks.full(
+                context, {row.room_nid: stretch}, {row.room_nid: upto}, {}
+            )
+            state = whole[row.room_nid]
+        if upto < row.pos:
+            own = await self._own_event(row, context)
+            records = [*stretch.records, *own.records]
+            stretch = stretch._replace(records=records)
+        return _Parts(row, stretch, state, view=view)
+
+    async def _own_event(self, row: MembershipRow, context: SyncContext) -> TimelineStretch:
+        records = await self._timelines.of_events([row.event_nid])
+        return stretch_of(records, context.now, is_limited=False)
+
+    async def _senders(
+        self, context: SyncContext, row: MembershipRow, stretch: TimelineStretch
+    ) -> list[MemberNid]:
+        """Return the member events of the timeline's senders, for lazily loading clients."""
+        if not context.request.filter.lazy_load_members or not stretch.records:
+            return []
+        head = await self._heads.head(row.room_id)
+        if head is None:
+            return []
+        found = []
+        for sender in dict.fromkeys(record.sender for record in stretch.records):
+            entry = head.state.get(("m.room.member", sender))
+            if entry is not None:
+                found.append(MemberNid(sender, entry.event_nid))
+        return found
+
+    def _encode(self, context: SyncContext, parts: _Parts) -> bytes:
+        rendering = EventBytes(context)
+        view = parts.view
+        timeline = [
+            rendering.of_record(record, view.membership_at(record.pos or 0) if view else "join")
+            for record in parts.stretch.records
+        ]
+        state = [
+            rendering.of_record(record, view.membership_at(record.pos or 0) if view else None)
+            for record in parts.state
+        ]
+        members = [
+            b'"timeline":{"events":[%b],"limited":%b,"prev_batch":%b}'
+            % (
+                b",".join(timeline),
+                b"true" if parts.stretch.is_limited else b"false",
+                encode(parts.stretch.prev_batch),
+            ),
+            b'"%b":%b' % (context.request.state_key.encode(), event_list(state)),
+        ]
+        if parts.membership.membership == "join":
+            members.append(b'"ephemeral":{"events":[]},"account_data":{"events":[]}')
+            if parts.summary is not None:
+                members.append(b'"summary":' + parts.summary.encoded())
+            if parts.unread is not None:
+                members.append(
+                    b'"unread_notifications":{"highlight_count":%d,"notification_count":%d}'
+                    % (parts.unread.highlights, parts.unread.notifications)
+                )
+        return b"{" + b",".join(members) + b"}"
+
+
+def _visible(stretch: TimelineStretch, view: RoomView, upto: int) -> TimelineStretch:
+    """Leave out what the user may not see; older events are then out of reach as well."""
+    seen = [record for record in stretch.records if view.may_see(record)]
+    if len(seen) == len(stretch.records):
+        return stretch
+    is_limited = stretch.is_limited and bool(seen) and seen[0] is stretch.records[0]
+    if not seen:
+        return stretch_of((), upto, is_limited=False)
+    return stretch_of(seen, upto, is_limited=is_limited)

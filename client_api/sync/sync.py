@@ -1,0 +1,101 @@
+"""One request of /sync: answer what is new, or wait for it.
+
+Spec: client-server-api/#syncing
+"""
+
+import asyncio
+from collections.abc import Iterable
+from typing import Final
+
+from client_api.sync.encode import encode, joined_object
+from client_api.sync.request import SyncContext, SyncRequest
+from client_api.sync.rooms import RoomSections
+from homeserver.errors import InvalidParam
+from homeserver.protocol.sync_token import SyncToken
+from homeserver.rooms.client_events import Viewer
+from homeserver.streams.log_reader import LogReader
+from homeserver.streams.notifier import Notifier
+from homeserver.streams.tail import Tail
+from homeserver.streams.user_rooms import UserRooms
+from homeserver.telemetry.clock import Clock
+from homeserver.telemetry.shutdown import Shutdown
+
+# Proxies and clients give up around a minute or two; nothing is lost by answering before.
+MAX_TIMEOUT_MS: Final = 120_000
+
+
+class Sync:
+    """Answers /sync as of one position of the log."""
+
+    def __init__(
+        self,
+        tail: Tail,
+        reader: LogReader,
+        notifier: Notifier,
+        user_rooms: UserRooms,
+        rooms: RoomSections,
+        clock: Clock,
+        shutdown: Shutdown,
+    ) -> None:
+        self._tail = tail
+        self._reader = reader
+        self._notifier = notifier
+        self._user_rooms = user_rooms
+        self._rooms = rooms
+        self._clock = clock
+        self._shutdown = shutdown
+
+    async def answer(self, request: SyncRequest) -> bytes:
+        """Return the answer as JSON; waits up to the timeout while nothing is new.
+
+        Raises InvalidParam: the token is of a future that this log does not have.
+        """
+        if request.since is not None and request.since > self._tail.position:
+            await self._reach(request.since)
+        may_wait = request.since is not None and not request.full_state
+        timeout_ms = min(request.timeout_ms, MAX_TIMEOUT_MS) if may_wait else 0
+        deadline = self._clock.monotonic() + timeout_ms / 1000
+        while True:
+            memberships = await self._user_rooms.of_user(request.requester.user_id)
+            now = self._tail.position
+            context = SyncContext(request, self._viewer(request), now, memberships)
+            sections = await self._rooms.encoded(context)
+            left = deadline - self._clock.monotonic()
+            if sections or left <= 0 or self._shutdown.has_begun:
+                return _encoded(now, sections.items())
+            # What arrived while the answer was put together needs no wake-up.
+            if self._tail.position == now and not await self._wait(context, left):
+                return _encoded(self._tail.position, ())
+
+    async def _wait(self, context: SyncContext, seconds: float) -> bool:
+        """Wait for a wake-up; False when the time is over."""
+        waiter = self._notifier.begin_waiting(
+            context.viewer.user_id,
+            [n for n, row in context.memberships.items() if row.membership == "join"],
+        )
+        try:
+            async with asyncio.timeout(seconds):
+                await waiter.future
+        except TimeoutError:
+            return False
+        finally:
+            self._notifier.end_waiting(waiter)
+        return True
+
+    async def _reach(self, since: int) -> None:
+        """Wait for what another node has told the client already."""
+        if since > await self._reader.head():
+            raise InvalidParam("Unknown since token")
+        await self._tail.reach(since)
+
+    def _viewer(self, request: SyncRequest) -> Viewer:
+        requester = request.requester
+        return Viewer(requester.user_id, requester.device_id, self._clock.now_ms())
+
+
+def _encoded(position: int, sections: Iterable[tuple[str, bytes]]) -> bytes:
+    members = {"next_batch": encode(str(SyncToken(position)))}
+    rooms = dict(sections)
+    if rooms:
+        members["rooms"] = joined_object(rooms)
+    return joined_object(members)

@@ -1,0 +1,125 @@
+"""The timelines of an answer. Spec: client-server-api/#get_matrixclientv3sync"""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from homeserver.protocol.filters import CompiledFilter, EventMatcher
+from homeserver.protocol.pagination_token import PaginationToken
+from homeserver.storage import events
+from homeserver.storage.database import Database
+from homeserver.storage.events import EventRecord, Place
+from homeserver.streams.tail import Tail
+
+# How many rows are read when a filter leaves most of them out: more would let one request
+# read a whole room.
+MAX_SCANNED = 1_000
+
+
+class TimelineStretch(NamedTuple):
+    """The newest events of a room after `since` that the filter lets through, oldest first.
+
+    `start` is the position of the first of them, or one after the last position when there is
+    none: the state block ends before it. `prev_batch` is where older events are to be had.
+    """
+
+    records: Sequence[EventRecord]
+    is_limited: bool
+    start: int
+    prev_batch: str
+
+
+class Timelines:
+    """Reads timelines from the tail where it reaches far enough, else from PostgreSQL."""
+
+    def __init__(self, database: Database, tail: Tail) -> None:
+        self._database = database
+        self._tail = tail
+
+    async def of_room(
+        self, room_nid: int, since: int | None, upto: int, chosen: CompiledFilter
+    ) -> TimelineStretch:
+        """Return the timeline of one room in (since, upto]."""
+        limit = chosen.timeline_limit
+        if since is not None and since >= self._tail.floor:
+            records = [
+                entry.record
+                for entry in self._tail.room_entries(room_nid)
+                if since < entry.pos <= upto
+            ]
+            return _stretch(
+                [record for record in records if _admits(chosen.timeline, record)], limit, upto
+            )
+        return await self._read(room_nid, since or 0, upto, chosen.timeline, limit)
+
+    async def of_rooms(
+        self, room_nids: Sequence[int], since: int, upto: int, chosen: CompiledFilter
+    ) -> dict[int, TimelineStretch]:
+        """Return the timelines of many rooms in (since, upto] with one statement."""
+        limit = chosen.timeline_limit
+        async with self._database.connection("sync_timelines") as connection:
+            rows = await events.newest_of_rooms(connection, room_nids, since, upto, limit + 1)
+        by_room: dict[int, list[EventRecord]] = {room_nid: [] for room_nid in room_nids}
+        for row in rows:
+            by_room[row.room_nid].append(row)
+        stretches = {}
+        for room_nid, found in by_room.items():
+            admitted = [record for record in found if _admits(chosen.timeline, record)]
+            if len(admitted) < len(found) and len(found) > limit:
+                # The filter left some out and there may be older ones that it lets through.
+                stretches[room_nid] = await self._read(
+                    room_nid, since, upto, chosen.timeline, limit
+                )
+            else:
+                admitted.reverse()
+                stretches[room_nid] = _stretch(admitted, limit, upto)
+        return stretches
+
+    async def of_events(self, event_nids: Sequence[int]) -> list[EventRecord]:
+        """Return single events."""
+        async with self._database.connection("sync_timelines") as connection:
+            return list((await events.events_by_nid(connection, event_nids)).values())
+
+    async def _read(
+        self, room_nid: int, since: int, upto: int, matcher: EventMatcher, limit: int
+    ) -> TimelineStretch:
+        found: list[EventRecord] = []
+        before, after = Place(upto, 1), Place(since, 0)
+        scanned = 0
+        while len(found) <= limit and scanned < MAX_SCANNED:
+            wanted = max(limit + 1 - len(found), 20)
+            async with self._database.connection("sync_timelines") as connection:
+                rows = await events.timeline_backwards(connection, room_nid, before, after, wanted)
+            found += [record for record in rows if _admits(matcher, record)]
+            scanned += len(rows)
+            if len(rows) < wanted:
+                break
+            before = Place(rows[-1].pos or 0, rows[-1].sub)
+        else:
+            found = found[: limit + 1]
+            found.reverse()
+            return _stretch(found, limit, upto, is_limited=True)
+        found.reverse()
+        return _stretch(found[-limit - 1 :], limit, upto)
+
+
+def stretch_of(records: Sequence[EventRecord], upto: int, *, is_limited: bool) -> TimelineStretch:
+    """Return a stretch of just these records."""
+    if not records:
+        return TimelineStretch((), is_limited, upto + 1, str(PaginationToken(upto, 0)))
+    first = records[0]
+    token = PaginationToken(first.pos or 0, first.sub - 1)
+    return TimelineStretch(records, is_limited, first.pos or 0, str(token))
+
+
+def _stretch(
+    records: list[EventRecord], limit: int, upto: int, *, is_limited: bool = False
+) -> TimelineStretch:
+    is_limited = is_limited or len(records) > limit
+    kept = records[len(records) - limit :] if len(records) > limit else records
+    return stretch_of(kept, upto, is_limited=is_limited)
+
+
+def _admits(matcher: EventMatcher, record: EventRecord) -> bool:
+    return matcher.matches_everything or matcher.matches(
+        record.type, record.sender, has_url=b'"url":' in record.core
+    )

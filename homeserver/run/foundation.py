@@ -1,0 +1,137 @@
+"""The lower layers of a node: database, log, bus, clock, metrics, tasks."""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator
+
+import msgspec
+
+from homeserver.config.model import Config
+from homeserver.storage.database import Database
+from homeserver.storage.embedded import EmbeddedPostgres
+from homeserver.storage.migrate import migrate
+from homeserver.streams.bus import Bus, LocalBus, RedisBus
+from homeserver.streams.log_reader import LogReader
+from homeserver.streams.log_writer import LogWriter
+from homeserver.streams.notifier import Notifier
+from homeserver.streams.tail import Tail
+from homeserver.streams.unread import UnreadCounts
+from homeserver.streams.user_rooms import UserRooms
+from homeserver.telemetry.clock import Clock
+from homeserver.telemetry.log import get_logger
+from homeserver.telemetry.metrics import Metrics
+from homeserver.telemetry.shutdown import Shutdown
+from homeserver.telemetry.tasks import Tasks
+
+log = get_logger(__name__)
+
+# Behind the bus, whose messages may be lost: how late a change of another node can be.
+_POLL_SECONDS = 1.0
+_WATCH_SECONDS = 1.0
+
+
+class Foundation(msgspec.Struct, frozen=True, kw_only=True):
+    """What everything else of a node stands on."""
+
+    config: Config
+    clock: Clock
+    metrics: Metrics
+    tasks: Tasks
+    shutdown: Shutdown
+    database: Database
+    reader: LogReader
+    tail: Tail
+    bus: Bus
+    log_writer: LogWriter
+    notifier: Notifier
+    user_rooms: UserRooms
+    unread: UnreadCounts
+
+
+class _DatabaseTimes:
+    """Observes how long database operations take."""
+
+    def __init__(self, metrics: Metrics) -> None:
+        self._metrics = metrics
+
+    def connection_waited(self, seconds: float) -> None:
+        """Count the wait as an operation of its own."""
+        self._metrics.statement_seconds.labels("wait_for_connection").observe(seconds)
+
+    def operation_ended(self, operation: str, seconds: float) -> None:
+        """Count the time in which the connection was held."""
+        self._metrics.statement_seconds.labels(operation).observe(seconds)
+
+
+@contextlib.asynccontextmanager
+async def foundation(
+    config: Config, *, clock: Clock, metrics: Metrics, shutdown: Shutdown
+) -> AsyncIterator[Foundation]:
+    """Start the lower layers, and stop them in reverse order.
+
+    Raises EmbeddedPostgresFailed, DatabaseUnavailable, UnsuitableDatabase, MigrationFailed.
+    """
+    tasks = Tasks(clock, metrics)
+    async with contextlib.AsyncExitStack() as stack:
+        stack.push_async_callback(tasks.stop)
+        dsn = await _database_address(config, stack, tasks)
+        database = Database(
+            dsn, clock=clock, settings=config.database, observer=_DatabaseTimes(metrics)
+        )
+        await stack.enter_async_context(database)
+        await migrate(database)
+        reader = LogReader(database)
+        tail = Tail(reader, tasks)
+        bus = _bus(config, tasks)
+        log_writer = LogWriter(database, tail, bus, tasks, metrics)
+        stack.push_async_callback(bus.stop)
+        # What was accepted before the stop is written before the database closes.
+        stack.push_async_callback(tasks.stop)
+        stack.push_async_callback(log_writer.drain)
+        ready = Foundation(
+            config=config,
+            clock=clock,
+            metrics=metrics,
+            tasks=tasks,
+            shutdown=shutdown,
+            database=database,
+            reader=reader,
+            tail=tail,
+            bus=bus,
+            log_writer=log_writer,
+            notifier=Notifier(tail),
+            user_rooms=UserRooms(database, tail),
+            unread=UnreadCounts(database, tail),
+        )
+        await tail.start()
+        await bus.start(tail.heard)
+        tasks.every("tail poll", _POLL_SECONDS, tail.poll)
+        yield ready
+
+
+async def _database_address(config: Config, stack: contextlib.AsyncExitStack, tasks: Tasks) -> str:
+    if config.database.dsn is not None:
+        return config.database.dsn.reveal()
+    postgres = EmbeddedPostgres(
+        config.embedded_database_path,
+        settings=config.database.embedded_settings,
+        run_as=config.database.embedded_user,
+    )
+
+    async def stop() -> None:
+        await asyncio.to_thread(postgres.stop)
+
+    async def watch() -> None:
+        await asyncio.to_thread(postgres.ensure_running)
+
+    dsn = await asyncio.to_thread(postgres.start)
+    stack.push_async_callback(stop)
+    stack.push_async_callback(tasks.stop)
+    tasks.every("embedded database watch", _WATCH_SECONDS, watch)
+    return dsn
+
+
+def _bus(config: Config, tasks: Tasks) -> Bus:
+    if config.redis.url is None:
+        return LocalBus()
+    return RedisBus(config.redis.url.reveal(), tasks)

@@ -1,0 +1,30 @@
+"""/sync, put together."""
+
+from client_api.sync.lazy_members import LazyMembers
+from client_api.sync.room_choice import RoomChoices
+from client_api.sync.rooms import RoomSections
+from client_api.sync.state_blocks import StateBlocks
+from client_api.sync.stripped import StrippedRooms
+from client_api.sync.summaries import Summaries
+from client_api.sync.sync import Sync
+from client_api.sync.timelines import Timelines
+from homeserver.run.foundation import Foundation
+from homeserver.run.room_layer import RoomLayer
+
+
+def sync_layer(base: Foundation, rooms: RoomLayer) -> Sync:
+    """Put /sync together."""
+    database, tail = base.database, base.tail
+    sections = RoomSections(
+        RoomChoices(database, tail, rooms.visibility),
+        Timelines(database, tail),
+        StateBlocks(database, tail, LazyMembers()),
+        Summaries(database),
+        StrippedRooms(database),
+        rooms.visibility,
+        base.unread,
+        rooms.heads,
+    )
+    return Sync(
+        tail, base.reader, base.notifier, base.user_rooms, sections, base.clock, base.shutdown
+    )

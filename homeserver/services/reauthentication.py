@@ -1,0 +1,49 @@
+"""Asking users who are logged in to prove it again.
+
+Spec: client-server-api/#user-interactive-authentication-api
+"""
+
+from typing import Final
+
+from homeserver.errors import Forbidden
+from homeserver.protocol import uia as stages
+from homeserver.protocol.identifiers import UserID
+from homeserver.protocol.uia import Flows
+from homeserver.services.uia import CompletedSession, Operation, Uia, UiaRequest
+from homeserver.storage import accounts
+from homeserver.storage.database import Database
+from homeserver.web.requester import Requester
+
+_BY_PASSWORD: Final = ((stages.PASSWORD,),)
+
+
+class Reauthentication:
+    """Confirms that a request comes from the user and not from whoever has a token."""
+
+    def __init__(self, uia: Uia, database: Database) -> None:
+        self._uia = uia
+        self._database = database
+
+    async def flows_of(self, user_id: UserID) -> Flows:
+        """Return how a user can prove who it is; no flows: in no way."""
+        async with self._database.connection("reauthentication") as connection:
+            account = await accounts.account_of(connection, user_id)
+        return _BY_PASSWORD if account is not None and account.password_hash is not None else ()
+
+    async def confirm(
+        self,
+        requester: Requester,
+        operation: str,
+        request: UiaRequest,
+        *,
+        is_single_use: bool = False,
+    ) -> CompletedSession:
+        """Return when the user has confirmed an operation, named as in `uia.Operation`.
+
+        Raises UiaRequired; Forbidden: the user has no way to confirm it.
+        """
+        flows = await self.flows_of(requester.user_id)
+        if not flows:
+            raise Forbidden("This account has no password to confirm this with")
+        wanted = Operation(name=operation, user_id=requester.user_id, is_single_use=is_single_use)
+        return await self._uia.require(wanted, flows, request)

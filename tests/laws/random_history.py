@@ -1,0 +1,114 @@
+"""Random things that users do to rooms; refusals are part of life."""
+
+import random
+from typing import Any
+
+from homeserver.errors import MatrixError
+from homeserver.protocol.errors import ProtocolError
+from homeserver.protocol.identifiers import EventID, RoomID
+from homeserver.rooms.create import NewRoom
+from homeserver.web.requester import Requester
+from tests.support.node import Node
+
+
+class History:
+    """Acts at random, as some users in a few rooms, through any of the nodes."""
+
+    def __init__(self, nodes: list[Node], users: list[Requester], seed: int) -> None:
+        self._nodes = nodes
+        self._users = users
+        self._random = random.Random(seed)
+        self._rooms: list[RoomID] = []
+        self._messages: dict[RoomID, list[EventID]] = {}
+        self._count = 0
+
+    async def act(self) -> None:
+        """Do one thing."""
+        self._count += 1
+        if not self._rooms or (len(self._rooms) < 4 and self._random.random() < 0.1):
+            await self._create()
+            return
+        actions: list[tuple[Any, int]] = [
+            (self._message, 10),
+            (self._mention, 2),
+            (self._redact, 2),
+            (self._topic, 3),
+            (self._join, 4),
+            (self._leave, 2),
+            (self._invite, 3),
+            (self._kick, 1),
+            (self._ban, 1),
+            (self._unban, 1),
+            (self._rename, 2),
+            (self._visibility, 1),
+        ]
+        action = self._random.choices([a for a, _ in actions], [w for _, w in actions])[0]
+        try:
+            await action(self._any_node(), self._any_user(), self._random.choice(self._rooms))
+        except (MatrixError, ProtocolError):
+            pass
+
+    def _any_node(self) -> Node:
+        return self._random.choice(self._nodes)
+
+    def _any_user(self) -> Requester:
+        return self._random.choice(self._users)
+
+    async def _create(self) -> None:
+        preset: Any = self._random.choice(["public_chat", "private_chat"])
+        version = self._random.choice(["1", "6", "10", "11", "12"])
+        room_id = await self._any_node().rooms.create.create(
+            self._any_user(), NewRoom(preset=preset, room_version=version)
+        )
+        self._rooms.append(room_id)
+        self._messages[room_id] = []
+
+    async def _send(self, node: Node, user: Requester, room: RoomID, content: Any) -> None:
+        event_id = await node.rooms.send.message(
+            user, room, "m.room.message", f"t{self._count}", content
+        )
+        self._messages[room].append(event_id)
+
+    async def _message(self, node: Node, user: Requester, room: RoomID) -> None:
+        await self._send(node, user, room, {"msgtype": "m.text", "body": str(self._count)})
+
+    async def _mention(self, node: Node, user: Requester, room: RoomID) -> None:
+        mentions = {"user_ids": [self._any_user().user_id]}
+        content = {"msgtype": "m.text", "body": "you", "m.mentions": mentions}
+        await self._send(node, user, room, content)
+
+    async def _redact(self, node: Node, user: Requester, room: RoomID) -> None:
+        if self._messages[room]:
+            target = self._random.choice(self._messages[room])
+            await node.rooms.send.redaction(user, room, target, f"r{self._count}", {})
+
+    async def _topic(self, node: Node, user: Requester, room: RoomID) -> None:
+        content = {"topic": str(self._count)}
+        await node.rooms.send.state(user, room, "m.room.topic", "", content)
+
+    async def _join(self, node: Node, user: Requester, room: RoomID) -> None:
+        await node.rooms.memberships.join(user, room)
+
+    async def _leave(self, node: Node, user: Requester, room: RoomID) -> None:
+        await node.rooms.memberships.leave(user, room)
+
+    async def _invite(self, node: Node, user: Requester, room: RoomID) -> None:
+        await node.rooms.memberships.invite(user, room, self._any_user().user_id)
+
+    async def _kick(self, node: Node, user: Requester, room: RoomID) -> None:
+        await node.rooms.memberships.kick(user, room, self._any_user().user_id)
+
+    async def _ban(self, node: Node, user: Requester, room: RoomID) -> None:
+        await node.rooms.memberships.ban(user, room, self._any_user().user_id)
+
+    async def _unban(self, node: Node, user: Requester, room: RoomID) -> None:
+        await node.rooms.memberships.unban(user, room, self._any_user().user_id)
+
+    async def _rename(self, node: Node, user: Requester, room: RoomID) -> None:
+        content = {"membership": "join", "displayname": str(self._count)}
+        await node.rooms.memberships.set_member_event(user, room, user.user_id, content)
+
+    async def _visibility(self, node: Node, user: Requester, room: RoomID) -> None:
+        value = self._random.choice(["shared", "invited", "joined", "world_readable"])
+        content = {"history_visibility": value}
+        await node.rooms.send.state(user, room, "m.room.history_visibility", "", content)

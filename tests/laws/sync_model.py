@@ -1,0 +1,83 @@
+"""A client that believes what /sync tells it, in the way that the specification prescribes."""
+
+from typing import Any
+
+
+class ClientModel:
+    """The rooms as a client knows them from the answers so far."""
+
+    def __init__(self, *, state_after: bool) -> None:
+        self.state_after = state_after
+        self.since: str | None = None
+        self.state: dict[str, dict[tuple[str, str], str]] = {}
+        self.timelines: dict[str, list[dict[str, Any]]] = {}
+        self.sections: dict[str, str] = {}
+        self.unread: dict[str, dict[str, int]] = {}
+        self.summaries: dict[str, dict[str, Any]] = {}
+        self.stripped: dict[str, list[Any]] = {}
+
+    def take(self, answer: dict[str, Any]) -> None:
+        """Apply one answer."""
+        self.since = answer["next_batch"]
+        rooms = answer.get("rooms", {})
+        for section in ("join", "leave"):
+            for room_id, room in rooms.get(section, {}).items():
+                self._take_room(room_id, room, section)
+        for section, key in (("invite", "invite_state"), ("knock", "knock_state")):
+            for room_id, room in rooms.get(section, {}).items():
+                self.sections[room_id] = section
+                self.stripped[room_id] = room[key]["events"]
+
+    def _take_room(self, room_id: str, room: dict[str, Any], section: str) -> None:
+        self.sections[room_id] = section
+        state = self.state.setdefault(room_id, {})
+        timeline = self.timelines.setdefault(room_id, [])
+        key = "state_after" if self.state_after else "state"
+        other = "state" if self.state_after else "state_after"
+        assert other not in room
+        events = room["timeline"]["events"]
+        if room["timeline"].get("limited"):
+            timeline.clear()
+        for event in room[key]["events"]:
+            state[(event["type"], event["state_key"])] = event["event_id"]
+        known = {event["event_id"] for event in timeline}
+        for event in events:
+            assert event["event_id"] not in known, "the same event came twice"
+            timeline.append(event)
+            if not self.state_after and "state_key" in event:
+                state[(event["type"], event["state_key"])] = event["event_id"]
+            if event["type"] == "m.room.redaction":
+                self._redact(timeline, event)
+        if "summary" in room:
+            self.summaries.setdefault(room_id, {}).update(room["summary"])
+        if "unread_notifications" in room:
+            self.unread[room_id] = room["unread_notifications"]
+
+    def _redact(self, timeline: list[dict[str, Any]], redaction: dict[str, Any]) -> None:
+        for event in timeline:
+            if event["event_id"] == redaction["content"]["redacts"]:
+                if event["type"] == "m.room.message":
+                    event["content"] = {}
+                event.setdefault("unsigned", {})["redacted_because"] = True
+
+
+def known_facts(model: ClientModel) -> dict[str, Any]:
+    """Return what two clients of one user must agree on, however they learned it."""
+    return {
+        "sections": {r: s for r, s in model.sections.items() if s != "leave"},
+        "state": {r: model.state[r] for r, s in model.sections.items() if s == "join"},
+        "unread": {r: model.unread[r] for r, s in model.sections.items() if s == "join"},
+        "counts": {
+            r: {k: v for k, v in model.summaries[r].items() if k != "m.heroes"}
+            for r, s in model.sections.items()
+            if s == "join"
+        },
+    }
+
+
+def visible(events: list[dict[str, Any]]) -> list[tuple[str, Any, bool]]:
+    """Return what a timeline shows: IDs, contents, and what has been redacted."""
+    return [
+        (event["event_id"], event["content"], "redacted_because" in event.get("unsigned", {}))
+        for event in events
+    ]
