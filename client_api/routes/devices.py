@@ -2,12 +2,11 @@
 
 from typing import Final
 
-from msgspec import UNSET, Struct, UnsetType
+from msgspec import Struct
 
 from homeserver.protocol.identifiers import DeviceID
 from homeserver.services.device_removal import DeviceRemoval, RemoveDeviceForm, RemoveDevicesForm
-from homeserver.services.devices import Devices
-from homeserver.storage.devices import DeviceRow
+from homeserver.services.devices import Device, Devices
 from homeserver.web.answers import Empty, JsonBytes
 from homeserver.web.endpoint import Auth, endpoint
 from homeserver.web.params import Body, Params, RequestFacts
@@ -29,19 +28,10 @@ class UpdateDeviceBody(Body, frozen=True):
     display_name: str | None = None
 
 
-class DeviceAnswer(Struct, frozen=True):
-    """A device, as its user sees it."""
-
-    device_id: DeviceID
-    display_name: str | UnsetType = UNSET
-    last_seen_ip: str | UnsetType = UNSET
-    last_seen_ts: int | UnsetType = UNSET
-
-
 class DevicesAnswer(Struct, frozen=True):
     """All devices of a user."""
 
-    devices: list[DeviceAnswer]
+    devices: list[Device]
 
 
 class DeviceRoutes:
@@ -61,8 +51,7 @@ class DeviceRoutes:
     )
     async def get_devices(self, requester: Requester) -> DevicesAnswer:
         """Get information about all devices for the current user."""
-        devices = await self._devices.all_of(requester.user_id)
-        return DevicesAnswer([_answer(device) for device in devices])
+        return DevicesAnswer(await self._devices.all_of(requester.user_id))
 
     @endpoint(
         "GET",
@@ -72,9 +61,9 @@ class DeviceRoutes:
         guests=True,
         spec="client-server-api/#get_matrixclientv3devicesdeviceid",
     )
-    async def get_device(self, requester: Requester, path: DevicePath) -> DeviceAnswer:
+    async def get_device(self, requester: Requester, path: DevicePath) -> Device:
         """Get information on a single device, by device ID."""
-        return _answer(await self._devices.get(requester.user_id, path.device_id))
+        return await self._devices.get(requester.user_id, path.device_id)
 
     @endpoint(
         "PUT",
@@ -123,12 +112,3 @@ class DeviceRoutes:
         """Delete the given devices, and invalidate any access token associated with them."""
         await self._removal.remove_many(requester, body, request)
         return Empty()
-
-
-def _answer(device: DeviceRow) -> DeviceAnswer:
-    return DeviceAnswer(
-        device.device_id,
-        UNSET if device.display_name is None else device.display_name,
-        UNSET if device.last_seen_ip is None else device.last_seen_ip,
-        UNSET if device.last_seen_ts is None else device.last_seen_ts,
-    )

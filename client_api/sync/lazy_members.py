@@ -7,6 +7,10 @@ from collections import OrderedDict
 from collections.abc import Iterable
 from typing import Final, NamedTuple, TypeAlias
 
+from client_api.sync.request import SyncContext
+from client_api.sync.timelines import TimelineStretch
+from homeserver.protocol.identifiers import RoomID
+from homeserver.rooms.heads import Heads
 from homeserver.web.requester import Requester
 
 _Device: TypeAlias = tuple[str, str | None]
@@ -70,3 +74,26 @@ class LazyMembers:
             known.popitem(last=False)
         while len(self._devices) > MAX_DEVICES:
             self._devices.popitem(last=False)
+
+
+class SenderMembers:
+    """Finds the member events of a timeline's senders in the heads of rooms."""
+
+    def __init__(self, heads: Heads) -> None:
+        self._heads = heads
+
+    async def of_timeline(
+        self, context: SyncContext, room_id: RoomID, stretch: TimelineStretch
+    ) -> list[MemberNid]:
+        """Return what a lazily loading client needs for a timeline; nothing for others."""
+        if not context.request.filter.lazy_load_members or not stretch.records:
+            return []
+        head = await self._heads.head(room_id)
+        if head is None:
+            return []
+        found = []
+        for sender in dict.fromkeys(record.sender for record in stretch.records):
+            entry = head.state.get(("m.room.member", sender))
+            if entry is not None:
+                found.append(MemberNid(sender, entry.event_nid))
+        return found

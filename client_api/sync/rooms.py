@@ -4,18 +4,18 @@ Spec: client-server-api/#get_matrixclientv3sync
 """
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Final, NamedTuple, TypeAlias
 
 from client_api.sync.encode import encode, event_list, joined_object
 from client_api.sync.event_bytes import EventBytes
-from client_api.sync.lazy_members import MemberNid
+from client_api.sync.lazy_members import SenderMembers
 from client_api.sync.request import SyncContext
 from client_api.sync.room_choice import RoomChoice, RoomChoices
 from client_api.sync.state_blocks import StateBlocks
+from client_api.sync.streams import RoomPart, RoomStream
 from client_api.sync.stripped import StrippedRooms
 from client_api.sync.summaries import Summaries, Summary, changes_summary
 from client_api.sync.timelines import Timelines, TimelineStretch, stretch_of
-from homeserver.rooms.heads import Heads
 from homeserver.rooms.visibility import RoomView, Visibility
 from homeserver.storage.events import EventRecord
 from homeserver.storage.memberships import MembershipRow
@@ -33,6 +33,11 @@ class _Parts(NamedTuple):
     unread: UnreadCount | None = None
 
 
+_Extras: TypeAlias = dict[RoomPart, list[bytes]]
+_PARTS: Final[tuple[RoomPart, ...]] = ("ephemeral", "account_data")
+_NO_EXTRAS: Final[_Extras] = {}
+
+
 class RoomSections:
     """Assembles the member `rooms` of an answer."""
 
@@ -45,7 +50,9 @@ class RoomSections:
         stripped: StrippedRooms,
         visibility: Visibility,
         unread: UnreadCounts,
-        heads: Heads,
+        members: SenderMembers,
+        *,
+        streams: Sequence[RoomStream] = (),
     ) -> None:
         self._choices = choices
         self._timelines = timelines
@@ -54,24 +61,33 @@ class RoomSections:
         self._stripped = stripped
         self._visibility = visibility
         self._unread = unread
-        self._heads = heads
+        self._members = members
+        self._streams = streams
 
     async def encoded(self, context: SyncContext) -> dict[str, bytes]:
         """Return the sections that have rooms, by name: join, invite, knock, leave."""
         choice = await self._choices.of(context)
+        extras = await self._extras(context, choice)
+        news = {row.room_nid: row for row in choice.changed}
+        whole = {row.room_nid for row in choice.whole}
+        for room_nid in extras:
+            if room_nid not in whole:
+                news.setdefault(room_nid, context.memberships[room_nid])
         parts = [
             *await self._whole_rooms(context, choice),
-            *[await self._changed_room(context, row) for row in choice.changed],
+            *[await self._changed_room(context, row) for row in news.values()],
             *[await self._left_room(context, row) for row in choice.left],
         ]
         sections: dict[str, bytes] = {}
         joined = {
-            str(part.membership.room_id): self._encode(context, part)
+            str(part.membership.room_id): self._encode(
+                context, part, extras.get(part.membership.room_nid, _NO_EXTRAS)
+            )
             for part in parts
             if part.membership.membership == "join"
         }
         left = {
-            str(part.membership.room_id): self._encode(context, part)
+            str(part.membership.room_id): self._encode(context, part, _NO_EXTRAS)
             for part in parts
             if part.membership.membership != "join"
         }
@@ -137,7 +153,7 @@ class RoomSections:
         stretch = await self._timelines.of_room(
             row.room_nid, context.since, context.now, context.request.filter
         )
-        members = await self._senders(context, row, stretch)
+        members = await self._members.of_timeline(context, row.room_id, stretch)
         state = await self._state_blocks.changed(
             context, row.room_nid, context.now, stretch, members
         )
@@ -189,23 +205,26 @@ class RoomSections:
         records = await self._timelines.of_events([row.event_nid])
         return stretch_of(records, context.now, is_limited=False)
 
-    async def _senders(
-        self, context: SyncContext, row: MembershipRow, stretch: TimelineStretch
-    ) -> list[MemberNid]:
-        """Return the member events of the timeline's senders, for lazily loading clients."""
-        if not context.request.filter.lazy_load_members or not stretch.records:
-            return []
-        head = await self._heads.head(row.room_id)
-        if head is None:
-            return []
-        found = []
-        for sender in dict.fromkeys(record.sender for record in stretch.records):
-            entry = head.state.get(("m.room.member", sender))
-            if entry is not None:
-                found.append(MemberNid(sender, entry.event_nid))
-        return found
+    async def _extras(self, context: SyncContext, choice: RoomChoice) -> dict[int, _Extras]:
+        """Ask every stream of rooms for its events."""
+        if not self._streams:
+            return {}
+        whole = {row.room_nid for row in choice.whole}
+        chosen = context.request.filter
+        followed = [
+            room_nid
+            for room_nid, row in context.memberships.items()
+            if row.membership == "join"
+            and room_nid not in whole
+            and chosen.admits_room(row.room_id)
+        ]
+        extras: dict[int, _Extras] = {}
+        for stream in self._streams:
+            for room_nid, found in (await stream.of_rooms(context, whole, followed)).items():
+                extras.setdefault(room_nid, {}).setdefault(stream.part, []).extend(found)
+        return extras
 
-    def _encode(self, context: SyncContext, parts: _Parts) -> bytes:
+    def _encode(self, context: SyncContext, parts: _Parts, extras: _Extras) -> bytes:
         rendering = EventBytes(context)
         view = parts.view
         timeline = [
@@ -226,7 +245,9 @@ class RoomSections:
             b'"%b":%b' % (context.request.state_key.encode(), event_list(state)),
         ]
         if parts.membership.membership == "join":
-            members.append(b'"ephemeral":{"events":[]},"account_data":{"events":[]}')
+            members += [
+                b'"%b":%b' % (part.encode(), event_list(extras.get(part, ()))) for part in _PARTS
+            ]
             if parts.summary is not None:
                 members.append(b'"summary":' + parts.summary.encoded())
             if parts.unread is not None:

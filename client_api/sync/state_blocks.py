@@ -99,8 +99,7 @@ class StateBlocks:
         shown = {record.event_nid for record in stretch.records}
         last: dict[int, int | None] = {}
         for change in changes:
-            is_before = change.pos < stretch.start
-            if context.request.has_state_after or is_before or change.event_nid not in shown:
+            if context.request.has_state_after or change.event_nid not in shown:
                 last[change.key_nid] = change.event_nid
         nids = {nid for nid in last.values() if nid is not None}
         chosen = context.request.filter

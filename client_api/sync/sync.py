@@ -4,12 +4,13 @@ Spec: client-server-api/#syncing
 """
 
 import asyncio
-from collections.abc import Iterable
+from collections.abc import Mapping, Sequence
 from typing import Final
 
 from client_api.sync.encode import encode, joined_object
 from client_api.sync.request import SyncContext, SyncRequest
 from client_api.sync.rooms import RoomSections
+from client_api.sync.streams import GlobalStream
 from homeserver.errors import InvalidParam
 from homeserver.protocol.sync_token import SyncToken
 from homeserver.rooms.client_events import Viewer
@@ -36,6 +37,8 @@ class Sync:
         rooms: RoomSections,
         clock: Clock,
         shutdown: Shutdown,
+        *,
+        streams: Sequence[GlobalStream] = (),
     ) -> None:
         self._tail = tail
         self._reader = reader
@@ -44,6 +47,7 @@ class Sync:
         self._rooms = rooms
         self._clock = clock
         self._shutdown = shutdown
+        self._streams = streams
 
     async def answer(self, request: SyncRequest) -> bytes:
         """Return the answer as JSON; waits up to the timeout while nothing is new.
@@ -59,13 +63,30 @@ class Sync:
             memberships = await self._user_rooms.of_user(request.requester.user_id)
             now = self._tail.position
             context = SyncContext(request, self._viewer(request), now, memberships)
-            sections = await self._rooms.encoded(context)
+            sections = await self._sections(context)
             left = deadline - self._clock.monotonic()
             if sections or left <= 0 or self._shutdown.has_begun:
-                return _encoded(now, sections.items())
+                return await self._encoded(context, sections)
             # What arrived while the answer was put together needs no wake-up.
             if self._tail.position == now and not await self._wait(context, left):
-                return _encoded(self._tail.position, ())
+                return await self._encoded(context._replace(now=self._tail.position), {})
+
+    async def _sections(self, context: SyncContext) -> dict[str, bytes]:
+        """Return the members of the answer for which it is worth answering."""
+        sections: dict[str, bytes] = {}
+        rooms = await self._rooms.encoded(context)
+        if rooms:
+            sections["rooms"] = joined_object(rooms)
+        for stream in self._streams:
+            sections.update(await stream.sections(context))
+        return sections
+
+    async def _encoded(self, context: SyncContext, sections: Mapping[str, bytes]) -> bytes:
+        members = {"next_batch": encode(str(SyncToken(context.now)))}
+        members.update(sections)
+        for stream in self._streams:
+            members.update(await stream.always(context))
+        return joined_object(members)
 
     async def _wait(self, context: SyncContext, seconds: float) -> bool:
         """Wait for a wake-up; False when the time is over."""
@@ -91,11 +112,3 @@ class Sync:
     def _viewer(self, request: SyncRequest) -> Viewer:
         requester = request.requester
         return Viewer(requester.user_id, requester.device_id, self._clock.now_ms())
-
-
-def _encoded(position: int, sections: Iterable[tuple[str, bytes]]) -> bytes:
-    members = {"next_batch": encode(str(SyncToken(position)))}
-    rooms = dict(sections)
-    if rooms:
-        members["rooms"] = joined_object(rooms)
-    return joined_object(members)

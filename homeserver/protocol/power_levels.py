@@ -115,7 +115,7 @@ def parse_power_levels(
     do. What is unreadable counts as absent; nothing is raised.
     """
     if content is None:
-        content = _content_without_event(creation, rules)
+        content = _content_without_event(creation)
     levels = {key: read_named_level(content, key, rules) for key in DEFAULT_LEVELS}
     return PowerLevels(
         rules=rules,
@@ -153,8 +153,8 @@ def read_level(value: JsonValue, rules: RoomVersionRules) -> int | None:
     return level if level is not None and -limit <= level <= limit else None
 
 
-def _content_without_event(creation: RoomCreation, rules: RoomVersionRules) -> JsonObject:
-    if rules.privileged_creators or creation.creator is None:
+def _content_without_event(creation: RoomCreation) -> JsonObject:
+    if creation.creator is None:
         return {}
     return {"users": {creation.creator: _CREATOR_LEVEL_WITHOUT_EVENT}}
 

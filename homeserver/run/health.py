@@ -18,7 +18,7 @@ log = get_logger(__name__)
 ReadinessCheck: TypeAlias = Callable[[], Awaitable[bool]]
 
 # A check that takes longer has failed: whoever asks has a timeout of its own.
-_CHECK_SECONDS: Final = 2.0
+CHECK_SECONDS: Final = 2.0
 _JSON: Final = {"Content-Type": "application/json"}
 
 
@@ -32,9 +32,15 @@ class HealthRoutes:
     """`/health`, `/ready` and `/metrics`."""
 
     def __init__(
-        self, metrics: Metrics, checks: Mapping[str, ReadinessCheck], shutdown: Shutdown
+        self,
+        metrics: Metrics,
+        checks: Mapping[str, ReadinessCheck],
+        shutdown: Shutdown,
+        *,
+        check_seconds: float = CHECK_SECONDS,
     ) -> None:
         """`checks` by the name that answers show: `database`, `migrations`."""
+        self._check_seconds = check_seconds
         self._metrics = metrics
         self._checks = checks
         self._shutdown = shutdown
@@ -66,7 +72,7 @@ class HealthRoutes:
 
     async def _passes(self, name: str) -> bool:
         try:
-            async with asyncio.timeout(_CHECK_SECONDS):
+            async with asyncio.timeout(self._check_seconds):
                 return await self._checks[name]()
         except TimeoutError:
             log.warning("readiness check timed out", check=name)

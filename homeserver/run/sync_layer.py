@@ -1,6 +1,6 @@
 """/sync, put together."""
 
-from client_api.sync.lazy_members import LazyMembers
+from client_api.sync.lazy_members import LazyMembers, SenderMembers
 from client_api.sync.room_choice import RoomChoices
 from client_api.sync.rooms import RoomSections
 from client_api.sync.state_blocks import StateBlocks
@@ -23,7 +23,7 @@ def sync_layer(base: Foundation, rooms: RoomLayer) -> Sync:
         StrippedRooms(database),
         rooms.visibility,
         base.unread,
-        rooms.heads,
+        SenderMembers(rooms.heads),
     )
     return Sync(
         tail, base.reader, base.notifier, base.user_rooms, sections, base.clock, base.shutdown

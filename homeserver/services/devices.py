@@ -3,6 +3,8 @@
 from collections.abc import Sequence
 from typing import Final
 
+from msgspec import UNSET, Struct, UnsetType
+
 from homeserver.errors import NotFound, TooLarge
 from homeserver.protocol.identifiers import DeviceID, UserID
 from homeserver.services.account_changes import AccountChanges
@@ -18,6 +20,15 @@ from homeserver.web.requester import Requester
 MAX_DISPLAY_NAME: Final = 100
 
 
+class Device(Struct, frozen=True):
+    """A device, as its user sees it; what is not known is absent."""
+
+    device_id: DeviceID
+    display_name: str | UnsetType = UNSET
+    last_seen_ip: str | UnsetType = UNSET
+    last_seen_ts: int | UnsetType = UNSET
+
+
 class Devices:
     """Lists, renames, makes and removes devices."""
 
@@ -26,18 +37,19 @@ class Devices:
         self._changes = changes
         self._clock = clock
 
-    async def all_of(self, user_id: UserID) -> list[DeviceRow]:
+    async def all_of(self, user_id: UserID) -> list[Device]:
         """List a user's devices, oldest first."""
         async with self._database.connection("devices") as connection:
-            return await devices.devices_of(connection, user_id)
+            rows = await devices.devices_of(connection, user_id)
+        return [_seen_by_user(row) for row in rows]
 
-    async def get(self, user_id: UserID, device_id: DeviceID) -> DeviceRow:
+    async def get(self, user_id: UserID, device_id: DeviceID) -> Device:
         """Return one device. Raises NotFound."""
         async with self._database.connection("device") as connection:
-            device = await devices.device_of(connection, user_id, device_id)
-        if device is None:
+            row = await devices.device_of(connection, user_id, device_id)
+        if row is None:
             raise NotFound("You have no such device")
-        return device
+        return _seen_by_user(row)
 
     async def rename(self, user_id: UserID, device_id: DeviceID, display_name: str | None) -> None:
         """Give a device another display name; None leaves it. Raises NotFound, TooLarge."""
@@ -134,6 +146,16 @@ async def append_removals(tx: Transaction, user_id: UserID, removed: Sequence[De
 def shortened_name(display_name: str | None) -> str | None:
     """Cut the name that a login brings: nobody is kept out for the name of a device."""
     return display_name[:MAX_DISPLAY_NAME] if display_name else None
+
+
+def _seen_by_user(row: DeviceRow) -> Device:
+    return Device(
+        row.device_id,
+        UNSET if row.display_name is None else row.display_name,
+        # A Unix socket without a proxy tells no address.
+        row.last_seen_ip or UNSET,
+        UNSET if row.last_seen_ts is None else row.last_seen_ts,
+    )
 
 
 def _check_name(display_name: str) -> None:

@@ -90,6 +90,7 @@ def apis_of(template: str) -> frozenset[Api]:
 _APIS_BY_PREFIX: Final = (
     ("/_matrix/client/v1/media/", frozenset({Api.CLIENT, Api.MEDIA})),
     ("/_matrix/client/", frozenset({Api.CLIENT})),
+    ("/_matrix/static/", frozenset({Api.CLIENT})),
     ("/_matrix/media/", frozenset({Api.CLIENT, Api.MEDIA})),
     ("/_matrix/federation/v1/media/", frozenset({Api.FEDERATION, Api.MEDIA})),
     ("/_matrix/federation/", frozenset({Api.FEDERATION})),

@@ -92,7 +92,9 @@ class HttpServer:
                 await self._dispatch.drain()
         except TimeoutError:
             log.warning("requests cut off by the stop", requests=self._dispatch.in_flight)
-        # Connections close after the answer that is being written, the others now.
+        # Idle connections close now, the others after the answer that is being written.
+        for listener in self._open:
+            listener.server.pre_shutdown()
         await asyncio.gather(*(listener.server.shutdown(_CLOSE_SECONDS) for listener in self._open))
         self._open.clear()
 

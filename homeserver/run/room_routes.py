@@ -1,0 +1,95 @@
+"""The operations on rooms, put together."""
+
+from client_api.routes.create_room import CreateRoomRoutes
+from client_api.routes.directory_aliases import DirectoryAliasRoutes
+from client_api.routes.directory_listing import DirectoryListingRoutes
+from client_api.routes.filters import FilterRoutes
+from client_api.routes.joined_rooms import JoinedRoomsRoutes
+from client_api.routes.joining import JoiningRoutes
+from client_api.routes.room_context import RoomContextRoutes
+from client_api.routes.room_events import RoomEventRoutes
+from client_api.routes.room_members import RoomMembersRoutes
+from client_api.routes.room_membership import RoomMembershipRoutes
+from client_api.routes.room_messages import RoomMessagesRoutes
+from client_api.routes.room_send import RoomSendRoutes
+from client_api.routes.room_state import RoomStateRoutes
+from homeserver.protocol.identifiers import ServerName
+from homeserver.run.foundation import Foundation
+from homeserver.run.room_layer import RoomLayer
+from homeserver.services.canonical_alias import CanonicalAlias
+from homeserver.services.directory_aliases import DirectoryAliases
+from homeserver.services.directory_listing import DirectoryListing
+from homeserver.services.directory_rights import DirectoryRights
+from homeserver.services.directory_rules import DirectoryRules
+from homeserver.services.event_context import EventContext
+from homeserver.services.filters import Filters
+from homeserver.services.forget_room import ForgetRoom
+from homeserver.services.guest_eviction import GuestEviction
+from homeserver.services.messages import Messages
+from homeserver.services.room_pages import RoomPages
+from homeserver.services.send_message import SendMessage
+from homeserver.services.set_state import SetState
+from homeserver.services.suspension import Suspension
+
+
+def room_routes(base: Foundation, rooms: RoomLayer, filters: Filters) -> list[object]:
+    """Put the operations on rooms together."""
+    return [
+        *_membership_routes(base, rooms),
+        *_writing_routes(base, rooms),
+        *_reading_routes(base, rooms),
+        *_directory_routes(base, rooms),
+        FilterRoutes(filters),
+    ]
+
+
+def _membership_routes(base: Foundation, rooms: RoomLayer) -> list[object]:
+    forget_room = ForgetRoom(base.database, base.log_writer, base.tail)
+    return [
+        JoiningRoutes(rooms.memberships, rooms.aliases),
+        RoomMembershipRoutes(rooms.memberships),
+        JoinedRoomsRoutes(base.user_rooms, forget_room),
+    ]
+
+
+def _writing_routes(base: Foundation, rooms: RoomLayer) -> list[object]:
+    suspension = Suspension(base.database)
+    guest_eviction = GuestEviction(base.database, rooms.heads, rooms.cache, rooms.memberships)
+    canonical_alias = CanonicalAlias(rooms.aliases, rooms.heads, rooms.cache, rooms.send)
+    set_state = SetState(rooms.send, rooms.memberships, canonical_alias, guest_eviction, suspension)
+    return [
+        RoomSendRoutes(SendMessage(rooms.send, suspension, guest_eviction)),
+        RoomStateRoutes(set_state, rooms.access, rooms.read_state, base.clock),
+    ]
+
+
+def _reading_routes(base: Foundation, rooms: RoomLayer) -> list[object]:
+    pages = RoomPages(base.database, rooms.timeline)
+    context = EventContext(base.database, rooms.access, rooms.timeline, pages, base.clock)
+    return [
+        RoomEventRoutes(rooms.access, rooms.timeline, base.clock),
+        RoomMembersRoutes(rooms.access, rooms.read_state, base.clock),
+        RoomMessagesRoutes(Messages(rooms.access, pages, rooms.read_state, base.clock)),
+        RoomContextRoutes(context),
+    ]
+
+
+def _directory_routes(base: Foundation, rooms: RoomLayer) -> list[object]:
+    server_name = ServerName(base.config.server.name)
+    rules = DirectoryRules(base.config.room_directory)
+    rights = DirectoryRights(rooms.heads)
+    canonical_alias = CanonicalAlias(rooms.aliases, rooms.heads, rooms.cache, rooms.send)
+    directory = DirectoryAliases(
+        base.database, rooms.aliases, rooms.access, canonical_alias, rights, rules, server_name
+    )
+    listing = DirectoryListing(base.database, base.clock, rights, rules)
+    return [
+        CreateRoomRoutes(
+            rooms.create,
+            rules,
+            default_room_version=base.config.rooms.default_version,
+            server_name=server_name,
+        ),
+        DirectoryAliasRoutes(rooms.aliases, directory),
+        DirectoryListingRoutes(listing),
+    ]
