@@ -21,7 +21,7 @@ class SessionAnswer(Struct, frozen=True, kw_only=True):
 
 
 def session_answer(
-    session: OpenedSession, *, well_known: JsonObject | UnsetType = UNSET
+    session: OpenedSession, *, well_known: JsonObject | None = None
 ) -> SessionAnswer:
     """Return the answer to a login or registration."""
     tokens = session.tokens
@@ -32,5 +32,5 @@ def session_answer(
         device_id=session.device_id,
         refresh_token=UNSET if tokens.refresh_token is None else tokens.refresh_token,
         expires_in_ms=UNSET if tokens.expires_in_ms is None else tokens.expires_in_ms,
-        well_known=well_known,
+        well_known=UNSET if well_known is None else well_known,
     )

@@ -1,5 +1,6 @@
 """Discovery documents. Spec: client-server-api/#server-discovery"""
 
+from homeserver.errors import NotFound
 from homeserver.protocol.json_types import JsonObject
 from homeserver.services.discovery import Discovery
 from homeserver.web.endpoint import Auth, endpoint
@@ -21,7 +22,10 @@ class WellKnownRoutes:
     )
     async def get_client(self) -> JsonObject:
         """Get Matrix server discovery information about the domain."""
-        return self._discovery.client()
+        document = self._discovery.client()
+        if document is None:
+            raise NotFound("This server does not know its public address")
+        return document
 
     @endpoint(
         "GET",

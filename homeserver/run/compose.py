@@ -13,6 +13,8 @@ import msgspec
 
 from client_api.routes.sync import SyncRoutes
 from homeserver.config.model import Config
+from homeserver.protocol.identifiers import UserID
+from homeserver.protocol.json_types import JsonObject
 from homeserver.rooms.local_only import NoPeers
 from homeserver.run.account_layer import AccountLayer, account_layer, account_routes
 from homeserver.run.foundation import Foundation, foundation
@@ -75,10 +77,11 @@ async def running_server(
     metrics, shutdown, tracer = Metrics(), Shutdown(), tracer_of(config.tracing)
     signing_key = await asyncio.to_thread(load_signing_key, config.signing_key_path)
     async with foundation(config, clock=clock, metrics=metrics, shutdown=shutdown) as base:
-        accounts = account_layer(base)
+        rate_limiter = RateLimiter(clock, metrics, config.rate_limits)
+        accounts = account_layer(base, rate_limiter)
         peers = NoPeers()
         rooms = room_layer(
-            base, signing_key, profiles=accounts.profiles, peers=peers, directories=peers
+            base, signing_key, profiles=_NoProfiles(), peers=peers, directories=peers
         )
         filters = Filters(base.database)
         routes: list[object] = [
@@ -90,7 +93,7 @@ async def running_server(
         dispatch = Dispatch(
             _with_listing(routes),
             authentication=Authentication(accounts.access_tokens, NoServerSignatures()),
-            rate_limiter=RateLimiter(clock, metrics, config.rate_limits),
+            rate_limiter=rate_limiter,
             clock=clock,
             metrics=metrics,
             tracer=tracer,
@@ -107,12 +110,19 @@ async def running_server(
             shutdown.begin()
             base.notifier.wake_all()
             await http.drain()
+            await accounts.last_seen.write()
+            await accounts.http.close()
             await asyncio.to_thread(tracer.stop)
 
 
 def _with_listing(routes: Iterable[object]) -> list[BoundEndpoint]:
     endpoints = [bound for each in routes for bound in bind(each)]
     return [*endpoints, *bind(ListingRoutes(endpoints))]
+
+
+class _NoProfiles:
+    async def member_fields(self, user_id: UserID) -> JsonObject:
+        return {}
 
 
 async def _is_database_there(base: Foundation) -> bool:

@@ -1,4 +1,4 @@
-"""The operations on rooms, put together."""
+"""The client-server endpoints of rooms, put together."""
 
 from client_api.routes.create_room import CreateRoomRoutes
 from client_api.routes.directory_aliases import DirectoryAliasRoutes
@@ -33,9 +33,8 @@ from homeserver.services.suspension import Suspension
 
 
 def room_routes(base: Foundation, rooms: RoomLayer, filters: Filters) -> list[object]:
-    """Put the operations on rooms together."""
+    """Return the objects whose endpoints are those of rooms."""
     return [
-        *_membership_routes(base, rooms),
         *_writing_routes(base, rooms),
         *_reading_routes(base, rooms),
         *_directory_routes(base, rooms),
@@ -43,21 +42,22 @@ def room_routes(base: Foundation, rooms: RoomLayer, filters: Filters) -> list[ob
     ]
 
 
-def _membership_routes(base: Foundation, rooms: RoomLayer) -> list[object]:
-    forget_room = ForgetRoom(base.database, base.log_writer, base.tail)
-    return [
-        JoiningRoutes(rooms.memberships, rooms.aliases),
-        RoomMembershipRoutes(rooms.memberships),
-        JoinedRoomsRoutes(base.user_rooms, forget_room),
-    ]
-
-
 def _writing_routes(base: Foundation, rooms: RoomLayer) -> list[object]:
-    suspension = Suspension(base.database)
-    guest_eviction = GuestEviction(base.database, rooms.heads, rooms.cache, rooms.memberships)
+    database = base.database
+    suspension = Suspension(database)
+    guest_eviction = GuestEviction(database, rooms.heads, rooms.cache, rooms.memberships)
     canonical_alias = CanonicalAlias(rooms.aliases, rooms.heads, rooms.cache, rooms.send)
     set_state = SetState(rooms.send, rooms.memberships, canonical_alias, guest_eviction, suspension)
     return [
+        CreateRoomRoutes(
+            rooms.create,
+            DirectoryRules(base.config.room_directory),
+            default_room_version=base.config.rooms.default_version,
+            server_name=ServerName(base.config.server.name),
+        ),
+        JoiningRoutes(rooms.memberships, rooms.aliases),
+        JoinedRoomsRoutes(base.user_rooms, ForgetRoom(database, base.log_writer, base.tail)),
+        RoomMembershipRoutes(rooms.memberships),
         RoomSendRoutes(SendMessage(rooms.send, suspension, guest_eviction)),
         RoomStateRoutes(set_state, rooms.access, rooms.read_state, base.clock),
     ]
@@ -75,21 +75,17 @@ def _reading_routes(base: Foundation, rooms: RoomLayer) -> list[object]:
 
 
 def _directory_routes(base: Foundation, rooms: RoomLayer) -> list[object]:
-    server_name = ServerName(base.config.server.name)
-    rules = DirectoryRules(base.config.room_directory)
     rights = DirectoryRights(rooms.heads)
+    rules = DirectoryRules(base.config.room_directory)
     canonical_alias = CanonicalAlias(rooms.aliases, rooms.heads, rooms.cache, rooms.send)
-    directory = DirectoryAliases(
-        base.database, rooms.aliases, rooms.access, canonical_alias, rights, rules, server_name
+    aliases = DirectoryAliases(
+        base.database,
+        rooms.aliases,
+        rooms.access,
+        canonical_alias,
+        rights,
+        rules,
+        ServerName(base.config.server.name),
     )
     listing = DirectoryListing(base.database, base.clock, rights, rules)
-    return [
-        CreateRoomRoutes(
-            rooms.create,
-            rules,
-            default_room_version=base.config.rooms.default_version,
-            server_name=server_name,
-        ),
-        DirectoryAliasRoutes(rooms.aliases, directory),
-        DirectoryListingRoutes(listing),
-    ]
+    return [DirectoryAliasRoutes(rooms.aliases, aliases), DirectoryListingRoutes(listing)]

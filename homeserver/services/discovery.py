@@ -59,12 +59,19 @@ def room_versions_capability(default_version: str) -> Capability:
 class Discovery:
     """The documents under /.well-known/matrix/ for clients."""
 
-    def __init__(self, settings: DiscoverySection, *, public_base_url: str) -> None:
+    def __init__(self, settings: DiscoverySection, *, base_url: str | None) -> None:
+        """`base_url`: where clients reach this server; None: nobody can tell."""
         self._settings = settings
-        self._base_url = public_base_url
+        self._base_url = base_url
 
-    def client(self) -> JsonObject:
-        """Return where this server is. Spec: client-server-api/#getwell-knownmatrixclient"""
+    def client(self) -> JsonObject | None:
+        """Return where this server is, None if that is not known.
+
+        A guess that is wrong would lead clients away. Spec:
+        client-server-api/#getwell-knownmatrixclient
+        """
+        if self._base_url is None:
+            return None
         return {**self._settings.client, "m.homeserver": {"base_url": self._base_url}}
 
     def support(self) -> JsonObject:

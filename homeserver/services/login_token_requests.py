@@ -55,3 +55,10 @@ class LoginTokenRequests:
         )
         token = await self._tokens.issue(requester.user_id)
         return IssuedLoginToken(token, self._tokens.lifetime_ms)
+
+    async def capability(self, requester: Requester) -> JsonObject:
+        """Tell a user whether tokens can be had.
+
+        Spec: client-server-api/#mget_login_token-capability
+        """
+        return {"enabled": await self.may_ask(requester)}

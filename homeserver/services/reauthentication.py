@@ -8,6 +8,7 @@ from typing import Final
 from homeserver.errors import Forbidden
 from homeserver.protocol import uia as stages
 from homeserver.protocol.identifiers import UserID
+from homeserver.protocol.json_types import JsonObject
 from homeserver.protocol.uia import Flows
 from homeserver.services.uia import CompletedSession, Operation, Uia, UiaRequest
 from homeserver.storage import accounts
@@ -47,3 +48,10 @@ class Reauthentication:
             raise Forbidden("This account has no password to confirm this with")
         wanted = Operation(name=operation, user_id=requester.user_id, is_single_use=is_single_use)
         return await self._uia.require(wanted, flows, request)
+
+    async def change_password_capability(self, requester: Requester) -> JsonObject:
+        """Tell a user whether there is a password to change.
+
+        Spec: client-server-api/#mchange_password-capability
+        """
+        return {"enabled": bool(await self.flows_of(requester.user_id))}

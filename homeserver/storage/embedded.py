@@ -15,16 +15,24 @@ import signal
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import IO, Final
 from urllib.parse import quote
 
-import msgspec
-
 from homeserver.storage import postgres_programs, unprivileged
 from homeserver.storage.postgres_programs import EmbeddedPostgresFailed, Programs
+from homeserver.storage.postmaster_pid import (
+    Postmaster,
+    disown_stale,
+    is_postmaster_of,
+    read_postmaster,
+)
+from homeserver.telemetry.log import get_logger
+
+log = get_logger(__name__)
 
 _POLL_SECONDS: Final = 0.005
 _START_SECONDS: Final = 300  # recovery after a crash replays up to max_wal_size
@@ -33,7 +41,6 @@ _RETRY_SECONDS: Final = 0.25
 _MAX_SOCKET_PATH: Final = 107  # sockaddr_un holds 108 bytes, the last of them zero
 _SOCKET_NAME: Final = ".s.PGSQL.5432"
 _SOCKET_FOLDER_PREFIX: Final = "homeserver-postgres-"
-_PID_FILE_LINES: Final = 5  # PID, folder, start time, port, socket folder; more come later
 _MAX_LOG_BYTES: Final = 10 * 1024 * 1024
 
 _SETTINGS: Final[Mapping[str, str]] = {
@@ -65,14 +72,6 @@ _SETTINGS: Final[Mapping[str, str]] = {
 }
 
 
-class _Postmaster(msgspec.Struct, frozen=True):
-    """What `postmaster.pid` says. Lines: PID, folder, start, port, socket folder, …, status."""
-
-    pid: int
-    socket_folder: str
-    is_ready: bool
-
-
 class EmbeddedPostgres:
     """The PostgreSQL cluster of a data directory."""
 
@@ -95,6 +94,8 @@ class EmbeddedPostgres:
         self._socket_folder: Path | None = None
         self._child: subprocess.Popen[bytes] | None = None
         self._use: IO[bytes] | None = None
+        # A stop that comes during the start waits for its end.
+        self._one_by_one = threading.Lock()
 
     def start(self) -> str:
         """Have PostgreSQL run and accept connections; return its DSN. Idempotent.
@@ -102,7 +103,7 @@ class EmbeddedPostgres:
         Raises EmbeddedPostgresFailed.
         """
         self._directory.mkdir(parents=True, exist_ok=True)
-        with self._changing():
+        with self._one_by_one, self._changing():
             if self._use is None:
                 self._use = _locked(self._directory / "in-use.lock", fcntl.LOCK_SH)
             try:
@@ -127,6 +128,7 @@ class EmbeddedPostgres:
     def ensure_running(self) -> None:
         """Start PostgreSQL again when it has died. Cheap while it lives; call it every second."""
         if self._use is not None and self._running() is None:
+            log.error("embedded PostgreSQL has died; starting it again")
             self.start()
 
     def stop(self, timeout_seconds: float = 5) -> bool:
@@ -134,8 +136,10 @@ class EmbeddedPostgres:
 
         After the timeout it is killed, which costs a recovery at the next start but no data.
         """
-        if self._use is None:
-            return False
+        with self._one_by_one:
+            return self._use is not None and self._stop(timeout_seconds)
+
+    def _stop(self, timeout_seconds: float) -> bool:
         with self._changing():
             self._give_up_use()
             if self._used_by_others():
@@ -182,7 +186,7 @@ class EmbeddedPostgres:
         arguments = [str(programs.postgres), "-D", str(self._cluster), *self._switches()]
         command = self._command(programs, self._cluster, arguments)
         for attempt in range(_START_ATTEMPTS):
-            self._disown_stale_pid_file()
+            disown_stale(self._cluster)
             with self._log() as log:
                 self._child = _spawn(command, log)
             if self._wait_until_ready(self._child.pid):
@@ -240,27 +244,15 @@ class EmbeddedPostgres:
     def _remove_old_socket_folder(self) -> None:
         """Remove the socket and its lock: nobody listens, but the lock's PID may be in use."""
         shutil.rmtree(self._directory / "socket", ignore_errors=True)
-        if (old := self._read_pid_file()) is not None:
+        if (old := read_postmaster(self._cluster)) is not None:
             folder = Path(old.socket_folder)
             if folder.name.startswith(_SOCKET_FOLDER_PREFIX):
                 shutil.rmtree(folder, ignore_errors=True)
 
-    def _disown_stale_pid_file(self) -> None:
-        """Make PostgreSQL see that a leftover `postmaster.pid` is stale.
-
-        Its PID may belong to another process by now, always so after a container restart.
-        PostgreSQL ignores its parent's PID, which is ours, and still checks the shared memory
-        named in the file, so that survivors of the old postmaster keep the new one away.
-        """
-        path = self._cluster / "postmaster.pid"
-        with contextlib.suppress(FileNotFoundError):
-            lines = path.read_text().splitlines(keepends=True)
-            path.write_text("".join([f"{os.getpid()}\n", *lines[1:]]))
-
     def _wait_until_ready(self, pid: int) -> bool:
         """Wait for connections to be accepted; False when the process ended before."""
         for _ in range(int(_START_SECONDS / _POLL_SECONDS)):
-            postmaster = self._read_pid_file()
+            postmaster = read_postmaster(self._cluster)
             if postmaster is not None and postmaster.pid == pid and postmaster.is_ready:
                 return True
             if not self._lives(pid):
@@ -270,33 +262,16 @@ class EmbeddedPostgres:
 
     # -- looking ----------------------------------------------------------------------------
 
-    def _running(self) -> _Postmaster | None:
-        postmaster = self._read_pid_file()
-        if postmaster is None or not self._is_our_postmaster(postmaster.pid):
+    def _running(self) -> Postmaster | None:
+        postmaster = read_postmaster(self._cluster)
+        if postmaster is None or not is_postmaster_of(self._cluster, postmaster.pid):
             return None
         return postmaster
-
-    def _read_pid_file(self) -> _Postmaster | None:
-        try:
-            lines = (self._cluster / "postmaster.pid").read_text().splitlines()
-        except FileNotFoundError:
-            return None
-        if len(lines) < _PID_FILE_LINES or not lines[0].isdigit():  # it is being written
-            return None
-        return _Postmaster(int(lines[0]), lines[4], is_ready=lines[-1].strip() == "ready")
-
-    def _is_our_postmaster(self, pid: int) -> bool:
-        """Compare the command line, which every user may read and its children change."""
-        try:
-            arguments = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
-        except (FileNotFoundError, ProcessLookupError):
-            return False
-        return os.fsencode(self._cluster) in arguments
 
     def _lives(self, pid: int) -> bool:
         if self._child is not None and self._child.pid == pid:
             return self._child.poll() is None
-        return self._is_our_postmaster(pid)
+        return is_postmaster_of(self._cluster, pid)
 
     def _log_tail(self) -> str:
         with contextlib.suppress(FileNotFoundError):

@@ -202,7 +202,7 @@ async def test_no_free_connection_is_unavailable(empty_database_dsn: str) -> Non
 
 
 async def test_waiting_users_get_the_connection_in_turn(empty_database_dsn: str) -> None:
-    settings = DatabaseSection(min_connections=1, max_connections=2)
+    settings = DatabaseSection(min_connections=2, max_connections=2)
     served: list[int] = []
     async with Database(empty_database_dsn, clock=SystemClock(), settings=settings) as database:
 

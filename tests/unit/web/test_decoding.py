@@ -1,8 +1,11 @@
 """Requests become typed parameters, or the refusal that says what to change."""
 
+import contextlib
 from typing import Annotated, Literal
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from msgspec import UNSET, Meta, UnsetType, field
 
 from homeserver.errors import BadJson, InvalidParam, MatrixError, MissingParam, NotJson
@@ -210,3 +213,18 @@ def test_any_json_object_is_a_raw_body() -> None:
 def test_a_raw_body_is_still_a_json_object(raw: bytes, refusal: type[MatrixError]) -> None:
     with pytest.raises(refusal):
         RawBodyDecoder()(raw)
+
+
+@given(st.binary() | st.text().map(str.encode))
+def test_no_body_breaks_the_decoders(raw: bytes) -> None:
+    for decode in (decode_body, RawBodyDecoder()):
+        with contextlib.suppress(MatrixError):
+            decode(raw)
+
+
+@given(st.text(st.characters(), max_size=50))
+def test_no_query_and_no_segment_breaks_the_decoders(text: str) -> None:
+    with contextlib.suppress(MatrixError):
+        decode_query(text)
+    with contextlib.suppress(MatrixError):
+        decode_path({"room_id": text, "receipt_type": text, "version": text})

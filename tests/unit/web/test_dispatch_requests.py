@@ -11,6 +11,7 @@ from msgspec import UNSET, UnsetType
 from yarl import URL
 
 from homeserver.protocol.identifiers import RoomID, UserID
+from homeserver.web import request_body
 from homeserver.web.answers import Empty
 from homeserver.web.dispatch import DispatchSettings
 from homeserver.web.endpoint import Auth, endpoint
@@ -295,3 +296,18 @@ async def test_facts_of_the_request_are_given_to_those_who_ask(served: Served) -
         "listener": "listener0",
         "cookie": "a=b",
     }
+
+
+@pytest.mark.parametrize(
+    ("path", "limit"),
+    [(f"{ROOM}/invite", "BODY_SECONDS"), ("/_matrix/media/v3/upload", "CHUNK_SECONDS")],
+)
+async def test_a_client_that_stalls_is_not_waited_for(
+    served: Served, monkeypatch: pytest.MonkeyPatch, path: str, limit: str
+) -> None:
+    monkeypatch.setattr(request_body, limit, 0.01)
+    reader, writer = await asyncio.open_connection("127.0.0.1", served.port)
+    writer.write(f"POST {path} HTTP/1.1\r\nHost: a\r\nContent-Length: 9\r\n\r\nabc".encode())
+    assert await reader.readline() == b"HTTP/1.1 408 Request Timeout\r\n"
+    writer.close()
+    await writer.wait_closed()

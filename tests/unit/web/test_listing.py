@@ -11,7 +11,7 @@ from homeserver.web.answers import Download, Empty, JsonBytes
 from homeserver.web.endpoint import Auth, RateLimit, bind, endpoint, endpoints_of
 from homeserver.web.listing import ListingRoutes, endpoint_table, openapi
 from homeserver.web.params import Body, Params, Query, RawBody, Upload
-from homeserver.web.paths import CLIENT_V3, MEDIA_V3
+from homeserver.web.paths import CLIENT_V3
 from homeserver.web.requester import Requester
 from tests.unit.web.conftest import Serve
 

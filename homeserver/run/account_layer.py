@@ -1,0 +1,228 @@
+"""Accounts, sessions and what proves who somebody is, put together."""
+
+import msgspec
+
+from client_api.routes.account import AccountRoutes
+from client_api.routes.capabilities import CapabilitiesRoutes
+from client_api.routes.devices import DeviceRoutes
+from client_api.routes.fallback_pages import FallbackPageRoutes
+from client_api.routes.login import LoginRoutes
+from client_api.routes.logout import LogoutRoutes
+from client_api.routes.refresh import RefreshRoutes
+from client_api.routes.registration import RegistrationRoutes
+from client_api.routes.shared_secret import SharedSecretRoutes
+from client_api.routes.versions import VersionsRoutes
+from client_api.routes.well_known import WellKnownRoutes
+from homeserver.protocol.identifiers import ServerName
+from homeserver.rooms.leave_all import LeaveAll
+from homeserver.run.foundation import Foundation
+from homeserver.run.room_layer import RoomLayer
+from homeserver.services.access_tokens import AccessTokens
+from homeserver.services.account_changes import AccountChanges
+from homeserver.services.account_making import AccountMaking
+from homeserver.services.accounts import Accounts
+from homeserver.services.deactivation import Deactivation
+from homeserver.services.device_removal import DeviceRemoval
+from homeserver.services.devices import Devices
+from homeserver.services.discovery import (
+    Capabilities,
+    Discovery,
+    room_versions_capability,
+)
+from homeserver.services.expired_secrets import ExpiredSecrets
+from homeserver.services.guests import Guests
+from homeserver.services.jwt_login import JwtLogin
+from homeserver.services.last_seen import LastSeen
+from homeserver.services.login import Login, LoginMethod, PasswordLogin
+from homeserver.services.login_identifiers import NoAddresses
+from homeserver.services.login_page import LoginPage
+from homeserver.services.login_token_requests import LoginTokenRequests
+from homeserver.services.login_tokens import LoginTokens, TokenLogin
+from homeserver.services.pages import Pages
+from homeserver.services.password_change import PasswordChange
+from homeserver.services.password_check import PasswordCheck
+from homeserver.services.passwords import Passwords
+from homeserver.services.reauthentication import Reauthentication
+from homeserver.services.recaptcha import RecaptchaStage
+from homeserver.services.refresh_tokens import RefreshTokens
+from homeserver.services.registration import Registration
+from homeserver.services.registration_policy import RegistrationPolicy
+from homeserver.services.registration_tokens import RegistrationTokens
+from homeserver.services.sessions import NoReservedDeviceIDs, Sessions
+from homeserver.services.shared_secret import SharedSecretRegistration
+from homeserver.services.token_cache import TokenCache
+from homeserver.services.token_issue import TokenIssuer
+from homeserver.services.uia import Uia
+from homeserver.services.uia_pages import UiaPages
+from homeserver.services.uia_stages import (
+    DummyStage,
+    PasswordStage,
+    RegistrationTokenStage,
+    Stage,
+    TermsStage,
+)
+from homeserver.services.user_names import NothingReserved, UserNames
+from homeserver.web.outgoing_http import OutgoingHttp
+from homeserver.web.rate_limit import RateLimiter
+
+# What clients may rely on before the version of the specification that has it.
+UNSTABLE_FEATURES = {
+    "org.matrix.msc4222": True,
+    "uk.tcpip.msc4133": True,
+    "uk.tcpip.msc4133.stable": True,
+}
+# Devices that were seen, and secrets that have expired, are written and deleted in the background.
+_LAST_SEEN_SECONDS = 20.0
+_EXPIRY_SECONDS = 600.0
+
+
+class AccountLayer(msgspec.Struct, frozen=True, kw_only=True):
+    """What the other layers and tests use of accounts."""
+
+    accounts: Accounts
+    access_tokens: AccessTokens
+    changes: AccountChanges
+    sessions: Sessions
+    names: UserNames
+    passwords: Passwords
+    password_check: PasswordCheck
+    registration_tokens: RegistrationTokens
+    last_seen: LastSeen
+    http: OutgoingHttp
+
+
+def account_layer(base: Foundation, rate_limiter: RateLimiter) -> AccountLayer:
+    """Put together what does not need rooms."""
+    config, database, clock = base.config, base.database, base.clock
+    server_name = ServerName(config.server.name)
+    cache = TokenCache()
+    cache.follow(base.tail)
+    changes = AccountChanges(cache, base.log_writer)
+    issuer = TokenIssuer(config.sessions)
+    last_seen = LastSeen(database, clock)
+    passwords = Passwords(config.passwords)
+    base.tasks.every("last seen", _LAST_SEEN_SECONDS, last_seen.write)
+    expired = ExpiredSecrets(database, clock)
+    base.tasks.every("expired secrets", _EXPIRY_SECONDS, expired.delete)
+    return AccountLayer(
+        accounts=Accounts(database, changes),
+        access_tokens=AccessTokens(database, cache, changes, last_seen, clock),
+        changes=changes,
+        sessions=Sessions(database, issuer, changes, NoReservedDeviceIDs(), clock),
+        names=UserNames(server_name, database, NothingReserved()),
+        passwords=passwords,
+        password_check=PasswordCheck(server_name, database, passwords, NoAddresses(), rate_limiter),
+        registration_tokens=RegistrationTokens(database, clock),
+        last_seen=last_seen,
+        http=OutgoingHttp(config.outgoing_http),
+    )
+
+
+def account_routes(base: Foundation, accounts: AccountLayer, rooms: RoomLayer) -> list[object]:
+    """Return the objects whose endpoints are those of accounts."""
+    config = base.config
+    uia = Uia(base.database, _stages(base, accounts), base.clock)
+    reauthentication = Reauthentication(uia, base.database)
+    discovery = Discovery(config.discovery, base_url=config.public_base_url)
+    devices = Devices(base.database, accounts.changes, base.clock)
+    login_tokens = LoginTokens(
+        base.database, base.clock, lifetime_ms=config.sessions.login_token_lifetime_ms
+    )
+    token_requests = LoginTokenRequests(
+        reauthentication, login_tokens, is_enabled=config.sessions.login_tokens_enabled
+    )
+    issuer = TokenIssuer(config.sessions)
+    refresh = RefreshTokens(base.database, issuer, accounts.changes, base.clock)
+    login = Login(_login_methods(base, accounts, login_tokens), accounts.sessions)
+    registration = _registration(base, accounts, uia)
+    pages = Pages()
+    return [
+        *_own_account_routes(base, accounts, rooms, reauthentication),
+        RegistrationRoutes(registration, accounts.registration_tokens),
+        SharedSecretRoutes(_shared_secret(base, accounts)),
+        LoginRoutes(login, token_requests, discovery),
+        LogoutRoutes(devices),
+        RefreshRoutes(refresh),
+        DeviceRoutes(devices, DeviceRemoval(reauthentication, devices)),
+        FallbackPageRoutes(UiaPages(uia, pages), LoginPage(pages)),
+        VersionsRoutes(UNSTABLE_FEATURES),
+        WellKnownRoutes(discovery),
+        CapabilitiesRoutes(_capabilities(base, reauthentication, token_requests)),
+    ]
+
+
+def _own_account_routes(
+    base: Foundation, accounts: AccountLayer, rooms: RoomLayer, reauthentication: Reauthentication
+) -> list[object]:
+    password_change = PasswordChange(
+        reauthentication, accounts.passwords, base.database, accounts.changes
+    )
+    deactivation = Deactivation(
+        reauthentication,
+        LeaveAll(base.database, rooms.memberships),
+        base.database,
+        accounts.changes,
+        base.tasks,
+        base.clock,
+    )
+    return [AccountRoutes(password_change, deactivation)]
+
+
+def _stages(base: Foundation, accounts: AccountLayer) -> list[Stage]:
+    registration = base.config.registration
+    stages: list[Stage] = [
+        DummyStage(),
+        PasswordStage(accounts.password_check),
+        RegistrationTokenStage(accounts.registration_tokens),
+    ]
+    if registration.terms:
+        stages.append(TermsStage(registration.terms))
+    if registration.captcha.site_key is not None:
+        stages.append(RecaptchaStage(registration.captcha, accounts.http))
+    return stages
+
+
+def _login_methods(
+    base: Foundation, accounts: AccountLayer, login_tokens: LoginTokens
+) -> list[LoginMethod]:
+    config = base.config
+    methods: list[LoginMethod] = []
+    if config.passwords.login_enabled:
+        methods.append(PasswordLogin(accounts.password_check))
+    methods.append(TokenLogin(login_tokens, is_given_to_users=config.sessions.login_tokens_enabled))
+    if config.jwt.secret is not None:
+        methods.append(JwtLogin(config.jwt, accounts.names, accounts.accounts, base.clock))
+    return methods
+
+
+def _registration(base: Foundation, accounts: AccountLayer, uia: Uia) -> Registration:
+    config = base.config
+    policy = RegistrationPolicy(config.registration, is_open=config.registers_without_verification)
+    guests = Guests(accounts.names, accounts.accounts, accounts.sessions, base.database, base.clock)
+    making = AccountMaking(base.database, guests, accounts.changes, base.clock)
+    return Registration(
+        policy, uia, accounts.names, guests, accounts.passwords, making, accounts.sessions
+    )
+
+
+def _shared_secret(base: Foundation, accounts: AccountLayer) -> SharedSecretRegistration:
+    return SharedSecretRegistration(
+        base.config.registration.shared_secret,
+        accounts.names,
+        accounts.accounts,
+        accounts.passwords,
+        accounts.sessions,
+        base.clock,
+    )
+
+
+def _capabilities(
+    base: Foundation, reauthentication: Reauthentication, token_requests: LoginTokenRequests
+) -> Capabilities:
+    return Capabilities(
+        {
+            "m.change_password": reauthentication.change_password_capability,
+            "m.room_versions": room_versions_capability(base.config.rooms.default_version),
+            "m.get_login_token": token_requests.capability,
+        }
+    )

@@ -1,0 +1,118 @@
+"""Requests to addresses that the configuration or a user names, kept out of private networks.
+
+Every resolved address is checked when the connection is made, so that a name cannot change its
+address between the check and the use.
+"""
+
+import ipaddress
+import socket
+from collections.abc import Mapping, Sequence
+from typing import Final
+
+import aiohttp
+from aiohttp import ClientSession  # noqa: TID251 - this is the client that is handed in
+from aiohttp.abc import AbstractResolver, ResolveResult
+from yarl import URL
+
+from homeserver.config.sections.outgoing_http import OutgoingHttpSection
+from homeserver.config.values import IpRange
+from homeserver.errors import RemoteError
+from homeserver.protocol.canonical_json import decode_json
+from homeserver.protocol.errors import InvalidJson
+from homeserver.protocol.json_types import JsonValue
+
+_TIMEOUT: Final = aiohttp.ClientTimeout(total=10, connect=5)
+# Answers to forms are verdicts of a few hundred bytes.
+_MAX_ANSWER_BYTES: Final = 64 * 1024
+
+
+class AddressRules:
+    """Which addresses may be contacted: what is allowed wins over what is blocked."""
+
+    def __init__(self, allowed: Sequence[IpRange], blocked: Sequence[IpRange]) -> None:
+        self._allowed = [each.network for each in allowed]
+        self._blocked = [each.network for each in blocked]
+
+    def allows(self, address: str) -> bool:
+        """Whether an IP address in text form may be contacted; IPv4 inside IPv6 counts as IPv4."""
+        try:
+            parsed = ipaddress.ip_address(address.split("%", 1)[0])
+        except ValueError:
+            return False
+        candidates: list[ipaddress.IPv4Address | ipaddress.IPv6Address] = [parsed]
+        if isinstance(parsed, ipaddress.IPv6Address):
+            inner = parsed.ipv4_mapped or parsed.sixtofour
+            if inner is not None:
+                candidates.append(inner)
+        if any(each in network for each in candidates for network in self._allowed):
+            return True
+        return not any(each in network for each in candidates for network in self._blocked)
+
+
+class _GuardedResolver(AbstractResolver):
+    """Resolves names and leaves out the addresses that may not be contacted."""
+
+    def __init__(self, rules: AddressRules) -> None:
+        self._rules = rules
+        self._resolver = aiohttp.ThreadedResolver()
+
+    async def resolve(
+        self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_INET
+    ) -> list[ResolveResult]:
+        """Return the permitted addresses. Raises OSError: there is none."""
+        found = await self._resolver.resolve(host, port, family)
+        permitted = [each for each in found if self._rules.allows(each["host"])]
+        if not permitted:
+            raise OSError(None, f"{host} has no address that may be contacted")
+        return permitted
+
+    async def close(self) -> None:
+        """Close the resolver."""
+        await self._resolver.close()
+
+
+class OutgoingHttp:
+    """A client for everything but other homeservers."""
+
+    def __init__(self, settings: OutgoingHttpSection) -> None:
+        self._rules = AddressRules(settings.allowed_ip_ranges, settings.blocked_ip_ranges)
+        self._verify_tls = settings.verify_tls
+        self._session: ClientSession | None = None
+
+    async def post_form(self, url: str, fields: Mapping[str, str]) -> JsonValue:
+        """Send a form and return the decoded JSON of the answer. Raises RemoteError."""
+        host = URL(url).host or ""
+        try:
+            # An address in the URL is not resolved, so the resolver does not see it.
+            if _is_address(host) and not self._rules.allows(host):
+                raise RemoteError(host, "the address may not be contacted")
+            async with self._client().post(url, data=fields, allow_redirects=False) as response:
+                body = await response.content.read(_MAX_ANSWER_BYTES)
+                if response.status != 200 or not response.content.at_eof():
+                    raise RemoteError(host, "unexpected answer", status=response.status)
+                return decode_json(body)
+        except (aiohttp.ClientError, OSError, TimeoutError, InvalidJson) as error:
+            raise RemoteError(host, str(error) or type(error).__name__) from error
+
+    async def close(self) -> None:
+        """Close the connections."""
+        if self._session is not None:
+            await self._session.close()
+
+    def _client(self) -> ClientSession:
+        if self._session is None:
+            connector = aiohttp.TCPConnector(
+                resolver=_GuardedResolver(self._rules), ssl=self._verify_tls
+            )
+            self._session = ClientSession(
+                connector=connector, timeout=_TIMEOUT, trust_env=False
+            )
+        return self._session
+
+
+def _is_address(host: str) -> bool:
+    try:
+        ipaddress.ip_address(host)
+    except ValueError:
+        return False
+    return True

@@ -1,0 +1,58 @@
+from typing import Any
+
+import pytest
+
+from homeserver.config.sections.registration import (
+    CaptchaSection,
+    Policy,
+    PolicyText,
+    RegistrationSection,
+)
+from homeserver.config.values import Secret
+from homeserver.errors import Forbidden
+from homeserver.services.registration_policy import RegistrationPolicy
+
+CAPTCHA = CaptchaSection(site_key="public", secret_key=Secret("private"))
+TERMS = (Policy(id="p", version="1", languages={"en": PolicyText(name="P", url="https://p/")}),)
+
+
+def policy(*, is_open: bool = False, **settings: Any) -> RegistrationPolicy:
+    return RegistrationPolicy(RegistrationSection(**settings), is_open=is_open)
+
+
+@pytest.mark.parametrize(
+    ("settings", "stages"),
+    [
+        ({"is_open": True}, ["m.login.dummy"]),
+        ({"is_open": True, "terms": TERMS}, ["m.login.terms"]),
+        ({"requires_token": True}, ["m.login.registration_token"]),
+        ({"requires_token": True, "is_open": True}, ["m.login.registration_token"]),
+        ({"captcha": CAPTCHA}, ["m.login.recaptcha"]),
+        (
+            {"requires_token": True, "captcha": CAPTCHA, "terms": TERMS},
+            ["m.login.registration_token", "m.login.recaptcha", "m.login.terms"],
+        ),
+    ],
+)
+def test_the_stages_of_a_registration(settings: dict[str, Any], stages: list[str]) -> None:
+    assert policy(**settings).flows() == (tuple(stages),)
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"enabled": False, "is_open": True},
+        {"is_open": False},
+        {"is_open": False, "terms": TERMS},
+        {"requires_email": True, "is_open": True},
+    ],
+)
+def test_when_nobody_may_register(settings: dict[str, Any]) -> None:
+    with pytest.raises(Forbidden):
+        policy(**settings).flows()
+
+
+def test_guests_are_let_in_only_where_they_are_allowed() -> None:
+    policy(guests_allowed=True).require_guests_allowed()
+    with pytest.raises(Forbidden):
+        policy(guests_allowed=False).require_guests_allowed()
