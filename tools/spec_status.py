@@ -19,6 +19,8 @@ DEVIATIONS: Final = _CONTRACT / "deviations.tsv"
 # These APIs we call; application services and push gateways answer them.
 CALLED_APIS: Final = ("application-service", "push-gateway")
 
+# Anchors of operations, unlike those of chapters, begin with a method.
+_OPERATION_ANCHOR: Final = re.compile(r"/#(?:get|put|post|delete)(?:_|well-known)")
 _Row = TypeVar("_Row", bound=msgspec.Struct)
 # API and operation ID.
 Key: TypeAlias = tuple[str, str]
@@ -130,7 +132,16 @@ def find_faults(status: Status) -> list[str]:
             faults.append(f"{_name(operation.key)} is declared: take it out of not_yet.tsv")
         faults += _differences(operation, endpoint, accepted)
     faults += [f"{_name(key[:2])} deviates in nothing: {key[2]}" for key in accepted]
-    return sorted(faults)
+    return sorted(faults + _unknown_anchors(status))
+
+
+def _unknown_anchors(status: Status) -> list[str]:
+    anchors = {each.anchor for each in status.operations}
+    return [
+        f"{each.operation}: the specification has no {each.spec}"
+        for each in status.endpoints
+        if _OPERATION_ANCHOR.search(each.spec) and each.spec not in anchors
+    ]
 
 
 def _differences(
@@ -172,12 +183,14 @@ def _read(table: Path, row: type[_Row]) -> list[_Row]:
 
 def write_operations(table: Path, operations: Iterable[SpecOperation]) -> None:
     """Write the table of operations in a stable order."""
-    _write(table, SpecOperation, sorted(operations, key=lambda each: (each.key, each.path)))
+    ordered = sorted(operations, key=lambda each: each.key)
+    _write(table, SpecOperation, ordered)
 
 
 def write_not_yet(rows: Iterable[NotYet]) -> None:
     """Write the table of missing operations in a stable order."""
-    _write(NOT_YET, NotYet, sorted(rows, key=lambda each: (each.api, each.operation_id)))
+    ordered = sorted(rows, key=lambda each: (each.api, each.operation_id))
+    _write(NOT_YET, NotYet, ordered)
 
 
 def _write(table: Path, kind: type[msgspec.Struct], rows: Iterable[msgspec.Struct]) -> None:

@@ -124,8 +124,9 @@ async def _database_address(config: Config, stack: contextlib.AsyncExitStack, ta
     async def watch() -> None:
         await asyncio.to_thread(postgres.ensure_running)
 
-    dsn = await asyncio.to_thread(postgres.start)
+    # Before the start, which runs to its end in its thread even if we are cancelled.
     stack.push_async_callback(stop)
+    dsn = await asyncio.to_thread(postgres.start)
     stack.push_async_callback(tasks.stop)
     tasks.every("embedded database watch", _WATCH_SECONDS, watch)
     return dsn

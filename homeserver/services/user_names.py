@@ -4,6 +4,7 @@ Spec: appendices/#user-identifiers
 """
 
 import secrets
+import string
 from typing import Final, Protocol
 
 from homeserver.errors import InvalidUsername, UserInUse
@@ -12,6 +13,7 @@ from homeserver.protocol.identifiers import (
     ServerName,
     UserID,
     is_new_localpart,
+    localpart_of,
     server_name_of,
     user_id,
 )
@@ -21,6 +23,8 @@ from homeserver.storage.database import Database
 
 # Easy to read out: no vowels that make words, no letters that look like digits.
 _LETTERS: Final = "bcdfghjkmnpqrstvwxz23456789"
+# ASCII only: the Kelvin sign is no `k`.
+_TO_LOWER: Final = str.maketrans(string.ascii_uppercase, string.ascii_lowercase)
 _GENERATED_LENGTH: Final = 13  # 27^13 is 2^61: nobody meets a name that is taken
 
 
@@ -57,7 +61,7 @@ class UserNames:
 
         Raises InvalidUsername, Exclusive.
         """
-        localpart = username.lower()
+        localpart = username.translate(_TO_LOWER)
         if not is_new_localpart(localpart):
             raise InvalidUsername("User IDs may only have a-z, 0-9, and the characters ._=-/+")
         try:
@@ -92,7 +96,7 @@ def meant_user_ids(text: str, server_name: ServerName) -> tuple[UserID, ...]:
     """
     try:
         exact = parse(text) if text.startswith("@") else user_id(text, server_name)
-        lower = user_id(exact[1 : exact.index(":")].lower(), server_name)
+        lower = user_id(localpart_of(exact).translate(_TO_LOWER), server_name)
     except InvalidIdentifier:
         return ()
     if server_name_of(exact).lower() != server_name.lower():

@@ -7,79 +7,60 @@ from typing import Any
 
 import aiohttp
 import msgspec
+from aiohttp import web
+from aiohttp.test_utils import TestServer
 
 from homeserver.config.model import Config
 from homeserver.config.sections.database import DatabaseSection
 from homeserver.config.sections.listeners import Listener
+from homeserver.config.sections.outgoing_http import OutgoingHttpSection
 from homeserver.config.sections.passwords import PasswordsSection
 from homeserver.config.sections.rate_limits import RateLimitsSection
-from homeserver.config.sections.registration import RegistrationSection
+from homeserver.config.sections.registration import CaptchaSection, RegistrationSection
 from homeserver.config.sections.server import ServerSection
-from homeserver.config.values import Secret
-from homeserver.errors import RemoteError, UnknownToken
-from homeserver.protocol.identifiers import DeviceID, UserID
+from homeserver.config.values import IpRange, Secret
+from homeserver.errors import UnknownToken
+from homeserver.protocol.identifiers import DeviceID
 from homeserver.protocol.json_types import JsonObject, JsonValue
-from homeserver.run.account_layer import AccountLayer, account_layer, account_routes
-from homeserver.run.foundation import Foundation, foundation
+from homeserver.run.compose import RunningServer, running_server
 from homeserver.telemetry.clock import Clock
-from homeserver.telemetry.metrics import Metrics
-from homeserver.telemetry.shutdown import Shutdown
-from homeserver.telemetry.trace import Tracer
-from homeserver.web.authentication import Authentication
-from homeserver.web.authenticators import Assertion, NoServerSignatures
-from homeserver.web.dispatch import Dispatch, DispatchSettings
-from homeserver.web.endpoint import bind
+from homeserver.web.authenticators import Assertion
 from homeserver.web.params import RequestFacts
-from homeserver.web.rate_limit import RateLimiter
 from homeserver.web.requester import Requester
-from homeserver.web.server import HttpServer
 
 SHARED_SECRET = "the shared secret"
 FACTS = RequestFacts(ip="192.0.2.1", user_agent="test", request_id="r-1", listener="test")
 V3 = "/_matrix/client/v3"
 
 
-class RoomsLeft:
-    """Remembers whose rooms were to be left; refuses while it is told to."""
-
-    def __init__(self) -> None:
-        self.left: list[UserID] = []
-        self.fails = False
-
-    async def leave_all(self, user_id: UserID) -> None:
-        if self.fails:
-            raise RemoteError("elsewhere", "it is down")
-        self.left.append(user_id)
-
-
 class Captchas:
-    """Verifies captchas: only `right` is right, and `down` finds nobody there."""
+    """A verifying server: only `right` is right, and `down` gets no verdict."""
 
     def __init__(self) -> None:
-        self.forms: list[tuple[str, Mapping[str, str]]] = []
+        self.forms: list[Mapping[str, str]] = []
 
-    async def post_form(self, url: str, fields: Mapping[str, str]) -> JsonValue:
-        self.forms.append((url, fields))
-        if fields["response"] == "down":
-            raise RemoteError(url, "no answer")
-        return {"success": fields["response"] == "right"}
+    async def verify(self, request: web.Request) -> web.Response:
+        form = {name: str(value) for name, value in (await request.post()).items()}
+        self.forms.append(form)
+        if form["response"] == "down":
+            return web.Response(status=503)
+        return web.json_response({"success": form["response"] == "right"})
 
 
-class TokensAndBridge:
-    """The tokens of users, and one of an application service: `bridge`."""
-
-    def __init__(self, layer: AccountLayer) -> None:
-        self._layer = layer
-
-    async def authenticate(
-        self, token: str, *, assertion: Assertion, request: RequestFacts
-    ) -> Requester:
-        if token == "bridge":
-            return Requester(
-                user_id=assertion.user_id or UserID("@bridge:localhost"), appservice_id="irc"
-            )
-        return await self._layer.access_tokens.authenticate(
-            token, assertion=assertion, request=request
+@contextlib.asynccontextmanager
+async def captcha_server() -> AsyncIterator[tuple[Captchas, CaptchaSection]]:
+    """Run a verifying server, and say how it is configured."""
+    captchas = Captchas()
+    app = web.Application()
+    app.router.add_post("/verify", captchas.verify)
+    async with TestServer(app) as server:
+        yield (
+            captchas,
+            CaptchaSection(
+                site_key="public",
+                secret_key=Secret("private"),
+                verify_url=str(server.make_url("/verify")),
+            ),
         )
 
 
@@ -98,14 +79,10 @@ class Answer(msgspec.Struct, frozen=True):
 class AccountNode:
     """A running node and a client that talks to it."""
 
-    def __init__(
-        self, base: Foundation, layer: AccountLayer, rooms: RoomsLeft, captchas: Captchas
-    ) -> None:
-        self.base = base
-        self.layer = layer
-        self.rooms = rooms
-        self.captchas = captchas
-        self.http: aiohttp.ClientSession
+    def __init__(self, server: RunningServer, http: aiohttp.ClientSession) -> None:
+        self.base = server.base
+        self.layer = server.accounts
+        self.http = http
 
     async def call(
         self,
@@ -174,6 +151,7 @@ def account_config(dsn: str, folder: Path, **sections: Any) -> Config:
         "database": DatabaseSection(dsn=Secret(dsn)),
         "listeners": (Listener(port=0),),
         "passwords": PasswordsSection(bcrypt_cost=4),
+        "outgoing_http": OutgoingHttpSection(allowed_ip_ranges=(IpRange("127.0.0.0/8"),)),
         "rate_limits": RateLimitsSection(enabled=False),
         "registration": RegistrationSection(
             without_verification=True, guests_allowed=True, shared_secret=Secret(SHARED_SECRET)
@@ -186,26 +164,8 @@ def account_config(dsn: str, folder: Path, **sections: Any) -> Config:
 @contextlib.asynccontextmanager
 async def running_account_node(config: Config, clock: Clock) -> AsyncIterator[AccountNode]:
     """Start a node; several may share a database."""
-    metrics, shutdown = Metrics(), Shutdown()
-    async with foundation(config, clock=clock, metrics=metrics, shutdown=shutdown) as base:
-        rooms, captchas = RoomsLeft(), Captchas()
-        layer = account_layer(base, http=captchas)
-        routes = account_routes(base, layer, rooms)
-        dispatch = Dispatch(
-            [bound for each in routes for bound in bind(each)],
-            authentication=Authentication(TokensAndBridge(layer), NoServerSignatures()),
-            rate_limiter=RateLimiter(clock, metrics, config.rate_limits),
-            clock=clock,
-            metrics=metrics,
-            tracer=Tracer(),
-            settings=DispatchSettings(),
-        )
-        server = HttpServer(dispatch, config.listeners, shutdown)
-        node = AccountNode(base, layer, rooms, captchas)
-        addresses = await server.start()
-        node.http = aiohttp.ClientSession(addresses[0])
-        try:
-            yield node
-        finally:
-            await node.http.close()
-            await server.drain(0.2)
+    async with (
+        running_server(config, clock=clock) as server,
+        aiohttp.ClientSession(server.url) as http,
+    ):
+        yield AccountNode(server, http)
