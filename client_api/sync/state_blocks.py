@@ -122,8 +122,7 @@ class StateBlocks:
         if after >= self._tail.floor:
             return [
                 PlacedChange(change.key_nid, entry.pos, change.event_nid)
-                for entry in self._tail.room_entries(room_nid)
-                if after < entry.pos <= upto
+                for entry in self._tail.room_entries(room_nid, after, upto)
                 for change in entry.state_changes
             ]
         async with self._database.connection("sync_state") as connection:

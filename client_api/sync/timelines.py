@@ -43,12 +43,10 @@ class Timelines:
         if since is not None and since >= self._tail.floor:
             records = [
                 entry.record
-                for entry in self._tail.room_entries(room_nid)
-                if since < entry.pos <= upto
+                for entry in self._tail.room_entries(room_nid, since, upto)
+                if _admits(chosen.timeline, entry.record)
             ]
-            return _stretch(
-                [record for record in records if _admits(chosen.timeline, record)], limit, upto
-            )
+            return _stretch(records, limit, upto)
         return await self._read(room_nid, since or 0, upto, chosen.timeline, limit)
 
     async def of_rooms(

@@ -19,14 +19,16 @@ from homeserver.streams.user_rooms import UserRooms
 class RoomAccess(NamedTuple):
     """Permission to read a room.
 
-    `upto` is the position up to which its state and timeline are shown: the tail's for members
-    and for whoever peeks, that of the leave or ban for former members.
+    `upto` is the position up to which its state is shown: the tail's for members and for whoever
+    peeks, that of the leave or ban for former members. `timeline_upto` is the same for its
+    events, but for former members of a room that is world-readable now: they are anybody, too.
     """
 
     room_nid: int
     room_id: RoomID
     view: RoomView
     upto: int
+    timeline_upto: int
     is_peeking: bool = False
 
 
@@ -63,11 +65,12 @@ class Access:
             room_nid = membership.room_nid
             view = await self._visibility.view(room_nid, user_id)
             if membership.membership == "join":
-                return RoomAccess(room_nid, room_id, view, self._tail.position)
+                return self._present(room_nid, room_id, view)
             if membership.membership in ("leave", "ban") and view.joined_until > 0:
                 # A ban after the leave shows nothing more.
                 upto = int(min(membership.pos, view.joined_until))
-                return RoomAccess(room_nid, room_id, view, upto)
+                timeline_upto = self._tail.position if _is_open(view) else upto
+                return RoomAccess(room_nid, room_id, view, upto, timeline_upto)
         return await self._peek(user_id, room_id)
 
     async def to_members_only(self, user_id: UserID, room_id: RoomID) -> RoomAccess:
@@ -76,13 +79,21 @@ class Access:
         if membership is None or membership.membership != "join":
             raise Forbidden("You are not joined to this room")
         view = await self._visibility.view(membership.room_nid, user_id)
-        return RoomAccess(membership.room_nid, room_id, view, self._tail.position)
+        return self._present(membership.room_nid, room_id, view)
 
     async def _peek(self, user_id: UserID, room_id: RoomID) -> RoomAccess | None:
         async with self._database.connection("access") as connection:
             room_nid = await rooms.room_nid_of(connection, room_id)
         if room_nid is not None:
             view = await self._visibility.view(room_nid, user_id)
-            if view.visibilities[-1] is HistoryVisibility.WORLD_READABLE:
-                return RoomAccess(room_nid, room_id, view, self._tail.position, is_peeking=True)
+            if _is_open(view):
+                return self._present(room_nid, room_id, view)._replace(is_peeking=True)
         return None
+
+    def _present(self, room_nid: int, room_id: RoomID, view: RoomView) -> RoomAccess:
+        position = self._tail.position
+        return RoomAccess(room_nid, room_id, view, position, position)
+
+
+def _is_open(view: RoomView) -> bool:
+    return view.visibilities[-1] is HistoryVisibility.WORLD_READABLE

@@ -12,9 +12,11 @@ import msgspec
 
 from homeserver.protocol.auth_rules.check import check_in_context
 from homeserver.protocol.auth_rules.create import check_create
+from homeserver.protocol.auth_rules.rule_names import AuthRule
 from homeserver.protocol.auth_rules.selection import select_auth_events
 from homeserver.protocol.client_event import split_event
 from homeserver.protocol.create import room_creation
+from homeserver.protocol.errors import AuthRefusal
 from homeserver.protocol.event import Event, StateKey
 from homeserver.protocol.event_builder import EventDraft, build_event
 from homeserver.protocol.hashing import reference_hash
@@ -125,6 +127,8 @@ class EventBuilder:
 
         Raises AuthRefusal, InvalidEvent, EventTooLarge, InvalidJson: then nothing has changed.
         """
+        if draft.type == "m.room.create":
+            raise AuthRefusal(AuthRule.CREATE_PREV_EVENTS, "The room has been created already")
         sent = sent or Sent()
         wanted = select_auth_events(
             draft.type, draft.sender, draft.state_key, draft.content, head.rules
@@ -133,8 +137,6 @@ class EventBuilder:
         loaded = await self._load(head, entries)
         auth_ids = [entry.event_id for entry in entries.values()]
         event = self._sign(draft, head.rules, head, auth_ids, loaded.reference_hashes, sent)
-        if event.type == "m.room.create":
-            check_create(event, head.rules)
         check_in_context(event, head.auth_context(loaded.state.get))
         return await self._place(head, event, loaded.state, sent)
 

@@ -49,7 +49,7 @@ class Timeline:
         A place is that right after the event of the same (pos, sub). None for `start` is the end
         from which the direction begins.
         """
-        last = Place(access.upto, 0)
+        last = Place(access.timeline_upto, 0)
         if backwards:
             begin = min(start, last) if start is not None else last
             return await self._backwards(access, begin, stop or START, limit, matches)
@@ -70,7 +70,7 @@ class Timeline:
             record is None
             or record.room_nid != access.room_nid
             or record.pos is None
-            or record.pos > access.upto
+            or record.pos > access.timeline_upto
             or not access.view.may_see(record)
         ):
             raise NotFound("Event not found.")

@@ -61,7 +61,7 @@ class Messages:
         access = await self._access.to_read(requester.user_id, room_id)
         start = wanted.start
         if start is None:
-            start = Place(access.upto, 0) if wanted.backwards else START
+            start = Place(access.timeline_upto, 0) if wanted.backwards else START
         page = await self._pages.page(
             access,
             EventMatcher(wanted.filter),

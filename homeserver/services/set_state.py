@@ -3,6 +3,7 @@
 Spec: client-server-api/#put_matrixclientv3roomsroomidstateeventtypestatekey
 """
 
+from homeserver.errors import Forbidden
 from homeserver.protocol.identifiers import EventID, RoomID, parse_user_id
 from homeserver.protocol.json_types import JsonObject
 from homeserver.rooms.head import GUEST_ACCESS
@@ -43,10 +44,12 @@ class SetState:
     ) -> EventID:
         """Set a state event; the same content by the same sender again changes nothing.
 
-        Raises UserSuspended, InvalidIdentifier: a membership of somebody who is no user;
-        InvalidParam, BadAlias; and what `SendEvent.state` and `Memberships` raise.
+        Raises UserSuspended, Forbidden, InvalidIdentifier: a membership of somebody who is no
+        user; InvalidParam, BadAlias; and what `SendEvent.state` and `Memberships` raise.
         """
         self._suspension.check_state(requester, event_type, state_key, content.get("membership"))
+        if event_type == "m.room.create":
+            raise Forbidden("A room is created once")
         if event_type == "m.room.member":
             target = parse_user_id(state_key)
             return await self._memberships.set_member_event(requester, room_id, target, content)

@@ -32,6 +32,8 @@ class Tail:
         self._max_entries = max_entries
         self._entries: deque[LogEntry] = deque()
         self._by_room: dict[int, deque[EventEntry]] = {}
+        # The redactions among the entries, by the number of the event that they took effect on.
+        self._redactions: dict[int, EventEntry] = {}
         self._followers: list[TailFollower] = []
         self._resets: list[Callable[[], None]] = []
         self._known_head = 0
@@ -59,13 +61,13 @@ class Tail:
             self.heard(upto)
 
     def heard(self, position: int) -> None:
-        """Learn that the log has reached a position; what is missing is read back."""
+        """Take the hint that the log has reached a position; what is missing is read back."""
         self._known_head = max(self._known_head, position)
         if self._known_head > self.position and self._catching_up is None:
             self._catching_up = self._tasks.spawn("tail catch-up", self._catch_up())
 
     async def reach(self, position: int) -> None:
-        """Wait until the tail has reached a position."""
+        """Wait until the tail has reached a position, which the log has."""
         if position > self.position:
             future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
             self._waiters.append((position, future))
@@ -76,9 +78,19 @@ class Tail:
         """Look whether another node's wake-up was lost."""
         self.heard(await self._reader.head())
 
-    def room_entries(self, room_nid: int) -> Sequence[EventEntry]:
-        """Return the room's entries above the floor, oldest first."""
-        return self._by_room.get(room_nid, ())
+    def room_entries(self, room_nid: int, after: int, upto: int) -> list[EventEntry]:
+        """Return the room's entries at positions in (after, upto], oldest first.
+
+        `after` is not below the floor. Costs what is returned, not what the tail holds.
+        """
+        found: list[EventEntry] = []
+        for entry in reversed(self._by_room.get(room_nid, ())):
+            if entry.pos <= after:
+                break
+            if entry.pos <= upto:
+                found.append(entry)
+        found.reverse()
+        return found
 
     def last_position_of(self, room_nid: int) -> int:
         """Return the position of the room's newest entry, or 0 when it is below the floor."""
@@ -95,21 +107,44 @@ class Tail:
         found.reverse()
         return found
 
+    async def between(self, after: int, upto: int) -> list[LogEntry]:
+        """Return the entries in (after, upto], which the log has, from wherever they are."""
+        if after >= self.floor and upto <= self.position:
+            return [entry for entry in self.entries_after(after) if entry.pos <= upto]
+        return await self._reader.read(after, upto)
+
+    async def since(self, position: int) -> list[LogEntry] | None:
+        """Wait until the tail has reached a position of the log, and return the entries after it.
+
+        What was read from PostgreSQL as of that position and is brought up to date with these
+        entries, without waiting in between, stands at the tail's position. None: entries were
+        skipped, so read again.
+        """
+        await self.reach(position)
+        return self.entries_after(position) if position >= self.floor else None
+
     async def _catch_up(self) -> None:
         try:
             while self._known_head > self.position:
-                upto = min(self._known_head, self.position + MAX_GAP)
-                if self._known_head - self.position > MAX_GAP:
-                    self._restart(self._known_head)
-                    continue
-                entries = await self._reader.read(self.position, upto)
-                self._advance(entries, upto)
+                hint = self._known_head
+                head = await self._reader.head()
+                if self._known_head == hint:
+                    # A hint is what anybody may say on the bus; the log itself decides.
+                    self._known_head = head
+                await self._read_up_to(head)
         finally:
             self._catching_up = None
+
+    async def _read_up_to(self, head: int) -> None:
+        if head - self.position > MAX_GAP:
+            self._restart(head)
+        elif head > self.position:
+            self._advance(await self._reader.read(self.position, head), head)
 
     def _restart(self, position: int) -> None:
         self._entries.clear()
         self._by_room.clear()
+        self._redactions.clear()
         self.floor = position
         for reset in self._resets:
             reset()
@@ -121,12 +156,7 @@ class Tail:
         for entry in entries:
             self._entries.append(entry)
             if isinstance(entry, EventEntry):
-                room = self._by_room.get(entry.room_nid)
-                if room is None:
-                    room = self._by_room[entry.room_nid] = deque()
-                room.append(entry)
-                if entry.redaction is not None:
-                    _redact_in(room, entry, entry.redaction)
+                self._append_to_room(entry)
         while len(self._entries) > self._max_entries:
             self._drop_oldest()
         for follower in self._followers:
@@ -134,14 +164,52 @@ class Tail:
         if self._waiters:
             self._release_waiters()
 
+    def _append_to_room(self, entry: EventEntry) -> None:
+        room = self._by_room.get(entry.room_nid)
+        if room is None:
+            room = self._by_room[entry.room_nid] = deque()
+        room.append(entry)
+        if entry.redaction is not None:
+            self._redact(room, entry, entry.redaction)
+        replaced = entry.record.replaces_nid
+        by = self._redactions.get(replaced) if replaced is not None else None
+        if by is not None and by.redaction is not None:
+            # Built while the redaction of what it replaces was on its way to the log.
+            entry.redact_replaced(by.redaction.core)
+
+    def _redact(self, room: Iterable[EventEntry], by: EventEntry, redaction: Redacted) -> None:
+        """Do to the entries what PostgreSQL has done to the event and to what is told of it.
+
+        Only the first redaction of an event takes effect.
+        """
+        if self._redactions.setdefault(redaction.event_nid, by) is not by:
+            by.redaction = None
+            return
+        target_id = None
+        for entry in room:
+            record = entry.record
+            if record.event_nid == redaction.event_nid:
+                if record.redaction_id not in (None, by.record.event_id):
+                    by.redaction = None
+                    return
+                target_id = record.event_id
+                entry.redact(redaction.core, by)
+            elif record.replaces_nid == redaction.event_nid:
+                entry.redact_replaced(redaction.core)
+            elif target_id is not None and record.redaction_id == target_id:
+                ...
+
     def _drop_oldest(self) -> None:
         oldest = self._entries.popleft()
         self.floor = oldest.pos
-        if isinstance(oldest, EventEntry):
-            room = self._by_room[oldest.room_nid]
-            room.popleft()
-            if not room:
-                del self._by_room[oldest.room_nid]
+        if not isinstance(oldest, EventEntry):
+            return
+        if oldest.redaction is not None:
+            self._redactions.pop(oldest.redaction.event_nid, None)
+        room = self._by_room[oldest.room_nid]
+        room.popleft()
+        if not room:
+            del self._by_room[oldest.room_nid]
 
     def _release_waiters(self) -> None:
         waiting = []

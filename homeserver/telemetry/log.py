@@ -8,6 +8,7 @@ fields, no secrets, no content.
 import logging
 import sys
 from collections.abc import Callable
+from datetime import UTC, datetime
 from functools import cache
 from typing import Final, TextIO, cast
 
@@ -44,7 +45,7 @@ def configure_logging(settings: LoggingSection, stream: TextIO | None = None) ->
     minimum = logging.getLevelNamesMapping()[settings.level.upper()]
     is_text = settings.format == "text" or (settings.format == "auto" and target.isatty())
     structlog.configure(
-        processors=[*_facts_of_a_line(), *_rendering(target, is_text=is_text)],
+        processors=_rendering(target, is_text=is_text),
         wrapper_class=structlog.make_filtering_bound_logger(minimum),
         logger_factory=structlog.WriteLoggerFactory(target),
         cache_logger_on_first_use=True,
@@ -72,30 +73,34 @@ def _is_secret(name: str) -> bool:
     return name in _SECRET_NAMES or name.endswith(_SECRET_ENDINGS)
 
 
-def _facts_of_a_line() -> list[Processor]:
-    return [
-        _add_bound_facts,
-        structlog.processors.add_log_level,
-        structlog.processors.TimeStamper(fmt="iso", utc=True, key="timestamp"),
-        redact_secrets,
-    ]
-
-
 def _rendering(target: TextIO, *, is_text: bool) -> list[Processor]:
+    # Every request writes a line: few processors, as each of them costs a microsecond.
     if is_text:
-        # Each processor takes what the one before returns; structlog's type knows mappings only.
+        # Each takes what the one before returns; structlog's type knows mappings only.
         last = cast(Processor, _without_surrogates)
-        return [structlog.dev.ConsoleRenderer(colors=target.isatty()), last]
-    return [structlog.processors.format_exc_info, _as_json]
+        return [
+            _complete,
+            redact_secrets,
+            structlog.dev.ConsoleRenderer(colors=target.isatty()),
+            last,
+        ]
+    return [_complete, redact_secrets, _as_json]
 
 
-def _add_bound_facts(_logger: WrappedLogger, _method: str, line: EventDict) -> EventDict:
-    facts = bound_facts()
-    return {**facts, **line} if facts else line
+def _complete(_logger: WrappedLogger, level: str, line: EventDict) -> EventDict:
+    now = datetime.now(UTC)  # noqa: TID251 - a log tells the time of the machine
+    return {
+        "timestamp": now.isoformat(timespec="milliseconds"),
+        "level": level,
+        **bound_facts(),
+        **line,
+    }
 
 
-def _as_json(_logger: WrappedLogger, _method: str, line: EventDict) -> str:
+def _as_json(logger: WrappedLogger, level: str, line: EventDict) -> str:
     line["message"] = line.pop("event")
+    if "exc_info" in line:
+        line = structlog.processors.format_exc_info(logger, level, line)
     try:
         return _encode_line(line).decode()
     except UnicodeEncodeError:

@@ -26,7 +26,7 @@ from homeserver.web.paths import Api, PathSet, apis_of, names_in
 from homeserver.web.requester import Requester
 
 Method: TypeAlias = Literal["GET", "PUT", "POST", "DELETE", "PATCH"]
-_Handler = TypeVar("_Handler", bound=Callable[..., Awaitable[Any]])
+_Function = TypeVar("_Function", bound=Callable[..., Awaitable[Any]])
 
 _SPEC: Final = re.compile(
     r"(?:client-server-api|server-server-api|application-service-api|push-gateway-api"
@@ -118,7 +118,7 @@ def endpoint(
     while_suspended: bool = True,
     deprecated: bool = False,
     max_body_bytes: int | None = None,
-) -> Callable[[_Handler], _Handler]:
+) -> Callable[[_Function], _Function]:
     """Declare that a method answers a path. Raises DeclarationError at import.
 
     `also` lists more paths of the same endpoint, such as unstable names; fields of `path`
@@ -127,8 +127,8 @@ def endpoint(
     """
     paths = _joined(path, also)
 
-    def declare(handler: _Handler) -> _Handler:
-        name = handler.__qualname__
+    def declare(function: _Function) -> _Function:
+        name = function.__qualname__
         try:
             declared = Endpoint(
                 method=method,
@@ -142,13 +142,13 @@ def endpoint(
                 deprecated=deprecated,
                 max_body_bytes=max_body_bytes,
                 spec=_checked_anchor(spec),
-                **_read_signature(handler, paths, auth),
+                **_read_signature(function, paths, auth),
             )
             _check_combination(declared)
         except (ValueError, TypeError) as error:
             raise DeclarationError(f"{name}: {error}") from error
-        handler.__endpoint__ = declared  # type: ignore[attr-defined]  # functions take attributes
-        return handler
+        function.__endpoint__ = declared  # type: ignore[attr-defined]  # functions take attributes
+        return function
 
     return declare
 
@@ -181,8 +181,8 @@ def _checked_anchor(spec: str) -> str:
     return spec
 
 
-def _read_signature(handler: Callable[..., Any], paths: PathSet, auth: Auth) -> dict[str, Any]:
-    hints = get_type_hints(handler, include_extras=True)
+def _read_signature(function: Callable[..., Any], paths: PathSet, auth: Auth) -> dict[str, Any]:
+    hints = get_type_hints(function, include_extras=True)
     answer_type = hints.pop("return", None)
     for name in hints:
         if name not in _PARAMETERS:
@@ -191,11 +191,11 @@ def _read_signature(handler: Callable[..., Any], paths: PathSet, auth: Auth) -> 
     _check_types(hints, auth)
     _check_braces(hints.get("path"), paths)
     apis = apis_of(paths.canonical)
-    summary = (handler.__doc__ or "").strip().split("\n", 1)[0]
+    summary = (function.__doc__ or "").strip().split("\n", 1)[0]
     if not summary:
         raise TypeError("a docstring says what the endpoint is for")
     return {
-        "operation": f"{_api_name(paths.canonical)}.{handler.__name__}",
+        "operation": f"{_api_name(paths.canonical)}.{function.__name__}",
         "summary": summary,
         "apis": apis,
         "parameters": tuple(hints),

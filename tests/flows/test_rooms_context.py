@@ -79,9 +79,7 @@ async def test_the_filter_is_for_the_neighbours_and_the_state(alice, bob, room, 
 async def test_lazy_loading_keeps_only_the_members_that_are_needed(alice, bob, carol, room):
     await carol.joins(room)
     event_id = await bob.sends(room, "from bob")
-    context = await alice.reads_context(
-        room, event_id, filter={"lazy_load_members": True}, limit=0
-    )
+    context = await alice.reads_context(room, event_id, filter={"lazy_load_members": True}, limit=0)
     members = [e["state_key"] for e in context["state"] if e["type"] == "m.room.member"]
     assert members == [bob.user_id]
     assert any(event["type"] == "m.room.create" for event in context["state"])

@@ -160,3 +160,10 @@ async def test_state_events_of_the_same_key_replace_each_other_for_all(alice, bo
     await alice.sets(room, "m.room.topic", {"topic": "two"})
     state = await bob.get(f"rooms/{quoted(room)}/state")
     assert [e["content"] for e in state if e["type"] == "m.room.topic"] == [{"topic": "two"}]
+
+
+async def test_a_room_cannot_be_created_a_second_time(alice):
+    for version in ("11", "12"):
+        room = await alice.creates_room(room_version=version)
+        with refused(403, "M_FORBIDDEN"):
+            await alice.sets(room, "m.room.create", {"room_version": version})

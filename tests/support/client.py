@@ -3,7 +3,7 @@
 import contextlib
 import itertools
 import json
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Awaitable, Iterator
 from typing import Any
 from urllib.parse import quote, urlencode
 
@@ -30,6 +30,15 @@ def refused(status: int, errcode: str) -> Iterator[None]:
     with pytest.raises(Refusal) as caught:
         yield
     assert (caught.value.status, caught.value.errcode) == (status, errcode), caught.value
+
+
+async def answer_of(asked: Awaitable[Any]) -> int | tuple[int, str]:
+    """Return 200, or with which status and errcode the server refuses."""
+    try:
+        await asked
+    except Refusal as refusal:
+        return refusal.status, refusal.errcode
+    return 200
 
 
 def quoted(*segments: str) -> str:

@@ -288,3 +288,36 @@ def test_numbers_among_the_settings_of_postgresql_need_no_quotes() -> None:
         "jit": "off",
         "work_mem": "8MB",
     }
+
+
+def test_lists_of_sections_are_read() -> None:
+    config = load(
+        written("""
+        registration:
+          terms:
+            - id: privacy
+              version: '1.0'
+              languages: {en: {name: Privacy, url: 'https://example.org/privacy'}}
+        federation:
+          trusted_key_servers:
+            - server_name: keys.example.org
+              verify_keys: {'ed25519:a': AAAA}
+        room_directory:
+          publication_rules: [{action: deny, user: '@spam*'}]
+        signing:
+          old_verify_keys: [{key_id: 'ed25519:old', key: AAAA, expired_ts: 1}]
+        """)
+    )
+    [policy] = config.registration.terms
+    assert policy.languages["en"].url == "https://example.org/privacy"
+    [key_server] = config.federation.trusted_key_servers
+    assert key_server.verify_keys == {"ed25519:a": "AAAA"}
+    [rule] = config.room_directory.publication_rules
+    assert (rule.action, rule.user, rule.room) == ("deny", "@spam*", "*")
+    assert config.signing.old_verify_keys[0].key_id == "ed25519:old"
+
+
+def test_fault_inside_a_value_has_its_place() -> None:
+    text = "registration: {terms: [{id: a, version: '1', languages: {en: {name: b}}}]}"
+    [place] = faults_in(text)
+    assert place.startswith("registration.terms[0].languages")

@@ -38,7 +38,7 @@ def test_a_wanted_name_becomes_a_user_id_in_lower_case(
 
 @pytest.mark.parametrize(
     "username",
-    ["", " ", "a b", "a:b", "@alice", "é", "a\nb", "a#b", 'a"b', "a!b", "a?b", "İ", "\u212a", "x" * 239],
+    ["", " ", "a b", "a:b", "@alice", "é", "\n", "a#b", "a!b", "a?b", "İ", "\u212a", "x" * 239],
 )
 def test_a_name_outside_of_the_grammar_is_refused(names: UserNames, username: str) -> None:
     with pytest.raises(InvalidUsername):
