@@ -35,7 +35,7 @@ layered:
 	$(BIN)/lint-imports
 
 quick-tests:
-	$(BIN)/python -m pytest -q tests/contract tests/unit
+	$(BIN)/python -m pytest -q -n 2 tests/contract tests/unit
 
 bench: dev-venv
 	@for benchmark in benchmarks/[a-z]*.py; do \

@@ -6,6 +6,7 @@ import uuid
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
+import hypothesis
 import pytest
 
 from homeserver.storage.database import Database
@@ -13,6 +14,12 @@ from homeserver.telemetry.clock import SystemClock
 from tests.support.clock import FakeClock
 from tests.support.postgres import TestCluster, remove_cluster
 from tests.support.redis import RedisServer
+
+# How fast this machine is at the moment says nothing about the code.
+hypothesis.settings.register_profile(
+    "any machine", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow]
+)
+hypothesis.settings.load_profile("any machine")
 
 # Where the run's PostgreSQL lives; the first process of a run sets it, workers inherit it.
 _FOLDER_VARIABLE = "HOMESERVER_TEST_RUN_FOLDER"

@@ -5,7 +5,7 @@ from typing import Annotated, Final, Literal, TypeAlias
 from msgspec import UNSET, Meta, Struct, UnsetType, field
 
 from client_api.routes.room_answers import RoomAnswer
-from homeserver.errors import Forbidden, InvalidParam, InvalidRoomState, ServerNotTrusted
+from homeserver.errors import Forbidden, InvalidParam, ServerNotTrusted
 from homeserver.protocol.identifiers import RoomAlias, ServerName, UserID, parse_room_alias
 from homeserver.protocol.json_types import JsonObject
 from homeserver.rooms.create import CreateRoom, NewRoom
@@ -86,8 +86,6 @@ class CreateRoomRoutes:
         if body.invite_3pid:
             # Before anything is made: there is no identity server that would be asked.
             raise ServerNotTrusted("This server uses no identity server: invite users by their ID")
-        if any(each.type == "m.room.create" for each in body.initial_state):
-            raise InvalidRoomState("A room has one m.room.create: use creation_content")
         self._check_rules(requester, body)
         return RoomAnswer(await self._create.create(requester, self._new_room(body)))
 

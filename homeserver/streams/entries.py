@@ -12,6 +12,8 @@ TOKENS_REVOKED: Final = "tokens_revoked"
 DEVICE_CHANGED: Final = "device_changed"
 ACCOUNT_CHANGED: Final = "account_changed"
 ROOM_FORGOTTEN: Final = "room_forgotten"
+# The display name or the avatar, which rooms tell their members.
+PROFILE_CHANGED: Final = "profile_changed"
 
 
 class StateChange(NamedTuple):
@@ -74,6 +76,14 @@ class EventEntry:
             core=core, redaction_id=by.record.event_id, redaction_core=by.record.core
         )
         self._client_head = None
+
+    def redact_replaced(self, core: bytes) -> None:
+        """Take the redacted form of the state event that this one replaced."""
+        self.record = self.record._replace(replaced_core=core)
+
+    def redact_redaction(self, core: bytes) -> None:
+        """Take the redacted form of the redaction that took effect on this event."""
+        self.record = self.record._replace(redaction_core=core)
 
     @property
     def room_nid(self) -> int:

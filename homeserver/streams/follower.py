@@ -150,9 +150,7 @@ class Follower:
             self.report_lag()
 
     def _may_work(self) -> bool:
-        return (
-            not self._is_stopping and self.holds_lease and self._tail.position > self.position
-        )
+        return not self._is_stopping and self.holds_lease and self._tail.position > self.position
 
     async def _work_once(self) -> None:
         # As a task of its own, whose failure is logged and counted like that of any other.

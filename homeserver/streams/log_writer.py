@@ -6,7 +6,7 @@ and one fsync per batch and not per change.
 
 import asyncio
 from collections.abc import Callable, Sequence
-from typing import Any, Final, NamedTuple, Protocol
+from typing import Any, Final, NamedTuple, Protocol, TypeAlias
 
 from homeserver.storage.database import Connection, Database
 from homeserver.streams.bus import Bus
@@ -50,6 +50,10 @@ class _Waiting(NamedTuple):
     on_lost: Callable[[], None] | None
 
 
+# What became of each kind of a batch, with those who wait for it.
+_Outcomes: TypeAlias = Sequence[tuple[Outcome, Sequence[_Waiting]]]
+
+
 class LogWriter:
     """The only writer of the hot kinds of changes in this process."""
 
@@ -89,22 +93,24 @@ class LogWriter:
         self._bus.announce(position)
 
     async def _write_all(self) -> None:
+        batch: Sequence[_Waiting] = ()
         try:
             # Requests that are ready in this turn of the loop join the first batch.
             await asyncio.sleep(0)
             while self._waiting:
                 batch, self._waiting = self._waiting[:MAX_BATCH], self._waiting[MAX_BATCH:]
                 await self._write(batch)
+        except asyncio.CancelledError:
+            abandoned, self._waiting = [*batch, *self._waiting], []
+            _fail(abandoned, DatabaseStopped())
+            raise
         finally:
             self._writing = None
 
     async def _write(self, batch: Sequence[_Waiting]) -> None:
         self._metrics.log_batch_size.observe(len(batch))
         try:
-            await self._commit(batch)
-        except asyncio.CancelledError:
-            _fail(batch, DatabaseStopped())
-            raise
+            outcomes = await self._commit(batch)
         except Exception as error:  # noqa: BLE001 - told to those who wait, one by one
             if len(batch) == 1:
                 _fail(batch, error)
@@ -113,27 +119,37 @@ class LogWriter:
             log.warning("batch failed and is written one by one", size=len(batch), error=str(error))
             for waiting in batch:
                 await self._write([waiting])
+        else:
+            self._settle(outcomes)
 
-    async def _commit(self, batch: Sequence[_Waiting]) -> None:
+    async def _commit(self, batch: Sequence[_Waiting]) -> _Outcomes:
         kinds: dict[Appender, list[_Waiting]] = {}
         for waiting in batch:
             kinds.setdefault(waiting.appender, []).append(waiting)
-        outcomes: list[tuple[Outcome, list[_Waiting]]] = []
         if len(kinds) == 1:
             async with self._database.connection("log_writer") as connection:
-                await _append_kinds(connection, kinds, outcomes)
-        else:
-            async with self._database.transaction("log_writer") as tx:
-                await _append_kinds(tx, kinds, outcomes)
-        self._publish([outcome for outcome, _ in outcomes])
-        for outcome, waiting_of_kind in outcomes:
-            _answer(outcome, waiting_of_kind)
+                return await _append_kinds(connection, kinds)
+        async with self._database.transaction("log_writer") as tx:
+            return await _append_kinds(tx, kinds)
+
+    def _settle(self, outcomes: _Outcomes) -> None:
+        """Tell the tail, the other nodes and those who wait, in this order."""
+        try:
+            self._publish([outcome for outcome, _ in outcomes])
+        except Exception:
+            # What is committed must not be written again because of who listens.
+            log.exception("what was committed could not be published")
+        for outcome, waiting in outcomes:
+            _answer(outcome, waiting)
 
     def _publish(self, outcomes: Sequence[Outcome]) -> None:
-        base_pos, upto = outcomes[0].base_pos, outcomes[-1].upto
-        if upto == base_pos:
+        # The log is held from the first position taken, so what follows is without gaps; kinds
+        # that took none may have looked at it before another node's commit.
+        taken = [outcome for outcome in outcomes if outcome.upto > outcome.base_pos]
+        if not taken:
             return
-        entries = [entry for outcome in outcomes for entry in outcome.entries]
+        base_pos, upto = taken[0].base_pos, taken[-1].upto
+        entries = [entry for outcome in taken for entry in outcome.entries]
         self._tail.committed(base_pos, entries, upto)
         self._bus.announce(upto)
 
@@ -142,14 +158,11 @@ class DatabaseStopped(Exception):
     """The writer was stopped before the change was known to be committed."""
 
 
-async def _append_kinds(
-    connection: Connection,
-    kinds: dict[Appender, list[_Waiting]],
-    outcomes: list[tuple[Outcome, list[_Waiting]]],
-) -> None:
-    for appender, waiting in kinds.items():
-        outcome = await appender.append(connection, [each.write for each in waiting])
-        outcomes.append((outcome, waiting))
+async def _append_kinds(connection: Connection, kinds: dict[Appender, list[_Waiting]]) -> _Outcomes:
+    return [
+        (await appender.append(connection, [each.write for each in waiting]), waiting)
+        for appender, waiting in kinds.items()
+    ]
 
 
 def _answer(outcome: Outcome, waiting: Sequence[_Waiting]) -> None:

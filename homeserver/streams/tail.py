@@ -178,26 +178,12 @@ class Tail:
             entry.redact_replaced(by.redaction.core)
 
     def _redact(self, room: Iterable[EventEntry], by: EventEntry, redaction: Redacted) -> None:
-        """Do to the entries what PostgreSQL has done to the event and to what is told of it.
-
-        Only the first redaction of an event takes effect.
-        """
-        if self._redactions.setdefault(redaction.event_nid, by) is not by:
+        is_first = self._redactions.setdefault(redaction.event_nid, by) is by
+        if is_first and not _apply_redaction(room, by, redaction):
+            is_first = False
+            del self._redactions[redaction.event_nid]
+        if not is_first:
             by.redaction = None
-            return
-        target_id = None
-        for entry in room:
-            record = entry.record
-            if record.event_nid == redaction.event_nid:
-                if record.redaction_id not in (None, by.record.event_id):
-                    by.redaction = None
-                    return
-                target_id = record.event_id
-                entry.redact(redaction.core, by)
-            elif record.replaces_nid == redaction.event_nid:
-                entry.redact_replaced(redaction.core)
-            elif target_id is not None and record.redaction_id == target_id:
-                ...
 
     def _drop_oldest(self) -> None:
         oldest = self._entries.popleft()
@@ -221,8 +207,19 @@ class Tail:
         self._waiters = waiting
 
 
-def _redact_in(room: Iterable[EventEntry], by: EventEntry, redaction: Redacted) -> None:
+def _apply_redaction(room: Iterable[EventEntry], by: EventEntry, redaction: Redacted) -> bool:
+    """Do to the entries what PostgreSQL has done to an event and to what is told of it elsewhere.
+
+    False: another redaction has taken effect before.
+    """
+    target = next((each for each in room if each.record.event_nid == redaction.event_nid), None)
+    if target is not None:
+        if target.record.redaction_id not in (None, by.record.event_id):
+            return False
+        target.redact(redaction.core, by)
     for entry in room:
-        if entry.record.event_nid == redaction.event_nid:
-            entry.redact(redaction.core, by)
-            return
+        if entry.record.replaces_nid == redaction.event_nid:
+            entry.redact_replaced(redaction.core)
+        elif target is not None and entry.record.redaction_id == target.record.event_id:
+            entry.redact_redaction(redaction.core)
+    return True

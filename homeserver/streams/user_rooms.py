@@ -4,7 +4,7 @@ from collections import OrderedDict
 from collections.abc import Sequence
 
 from homeserver.protocol.identifiers import UserID
-from homeserver.storage import memberships
+from homeserver.storage import log, memberships
 from homeserver.storage.database import Database
 from homeserver.storage.memberships import MembershipRow
 from homeserver.streams.entries import ROOM_FORGOTTEN, EventEntry, LogEntry, UserEntry
@@ -26,8 +26,6 @@ class UserRooms:
         self._tail = tail
         self._max_users = max_users
         self._users: OrderedDict[str, dict[int, MembershipRow]] = OrderedDict()
-        # Entries that arrive while a user is being loaded are applied after the load.
-        self._loading: dict[str, list[LogEntry]] = {}
         tail.follow(self._take, on_gap=self._users.clear)
 
     async def of_user(self, user_id: UserID) -> dict[int, MembershipRow]:
@@ -39,31 +37,28 @@ class UserRooms:
         return await self._load(user_id)
 
     async def _load(self, user_id: UserID) -> dict[int, MembershipRow]:
-        missed = self._loading.setdefault(user_id, [])
-        try:
-            async with self._database.connection() as connection:
-                rows = await memberships.memberships_of(connection, user_id)
-        finally:
-            self._loading.pop(user_id, None)
+        entries = None
+        while entries is None:
+            async with self._database.transaction(
+                "user_rooms", isolation="repeatable_read", readonly=True
+            ) as tx:
+                position = await log.head(tx)
+                rows = await memberships.memberships_of(tx, user_id)
+            entries = await self._tail.since(position)
         found = {row.room_nid: row for row in rows}
-        for entry in missed:
-            found = _applied(found, user_id, entry)
+        for entry in entries:
+            if _user_changed_by(entry) == user_id:
+                found = _applied(found, user_id, entry)
         self._users[user_id] = found
         while len(self._users) > self._max_users:
             self._users.popitem(last=False)
-        # The rows may be ahead of the tail; the caller works at the tail's position.
-        await self._tail.reach(max((row.pos for row in rows), default=0))
-        return self._users.get(user_id, found)
+        return found
 
     def _take(self, entries: Sequence[LogEntry]) -> None:
         for entry in entries:
             user_id = _user_changed_by(entry)
-            if user_id is None:
-                continue
-            if user_id in self._loading:
-                self._loading[user_id].append(entry)
-            cached = self._users.get(user_id)
-            if cached is not None:
+            cached = self._users.get(user_id) if user_id is not None else None
+            if user_id is not None and cached is not None:
                 self._users[user_id] = _applied(cached, user_id, entry)
 
 
@@ -88,9 +83,6 @@ def _applied(
 def _with_membership(
     rooms: dict[int, MembershipRow], user_id: str, entry: EventEntry
 ) -> dict[int, MembershipRow]:
-    known = rooms.get(entry.room_nid)
-    if known is not None and known.pos >= entry.pos:
-        return rooms
     for change in entry.state_changes:
         if change.key == ("m.room.member", user_id) and change.event_nid is not None:
             row = MembershipRow(

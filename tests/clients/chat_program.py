@@ -109,9 +109,7 @@ class Chat:
     async def _make_room(self) -> None:
         made = await self._until(RoomCreateResponse, self._client.room_create, name="Chat")
         self._room_id = made.room_id
-        await self._until(
-            RoomInviteResponse, self._client.room_invite, self._room_id, self._peer
-        )
+        await self._until(RoomInviteResponse, self._client.room_invite, self._room_id, self._peer)
         await self._peer_is_here.wait()
 
     async def _accept_invitation(self) -> None:

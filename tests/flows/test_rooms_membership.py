@@ -249,3 +249,21 @@ async def test_older_clients_use_older_paths(alice, bob, room):
     await alice.post(f"/_matrix/client/r0/rooms/{quoted(room)}/invite", {"user_id": bob.user_id})
     await bob.post(f"/_matrix/client/r0/rooms/{quoted(room)}/join")
     assert (await bob.get("/_matrix/client/r0/joined_rooms"))["joined_rooms"] == [room]
+
+
+async def test_a_client_cannot_say_who_authorised_a_join(alice, bob, square):
+    await bob.joins(square)
+    await bob.sets(
+        square,
+        "m.room.member",
+        {
+            "membership": "join",
+            "displayname": "Bobby",
+            "join_authorised_via_users_server": "@admin:elsewhere.example",
+        },
+        bob.user_id,
+    )
+    assert await alice.reads_state(square, "m.room.member", bob.user_id) == {
+        "membership": "join",
+        "displayname": "Bobby",
+    }

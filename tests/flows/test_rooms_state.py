@@ -166,4 +166,4 @@ async def test_a_room_cannot_be_created_a_second_time(alice):
     for version in ("11", "12"):
         room = await alice.creates_room(room_version=version)
         with refused(403, "M_FORBIDDEN"):
-            await alice.sets(room, "m.room.create", {"room_version": version})
+            await alice.sets(room, "m.room.create", {"room_version": version, "type": "t"})

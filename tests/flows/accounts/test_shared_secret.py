@@ -1,6 +1,7 @@
 """Registration with the shared secret, as existing tools do it."""
 
 import hmac
+from collections.abc import Mapping
 from typing import Any
 
 import pytest
@@ -26,20 +27,24 @@ async def nonce(node: AccountNode) -> str:
 
 
 async def register(
-    node: AccountNode, username: str = "alice", role: str = "notadmin", **change: Any
+    node: AccountNode,
+    username: str = "alice",
+    role: str = "notadmin",
+    *,
+    user_type: str | None = None,
+    change: Mapping[str, Any] | None = None,
 ) -> Answer:
     """Register as a tool would; `change` goes over the body that it would send."""
     once = await nonce(node)
-    parts = [once, username, "secret", role]
-    if "user_type" in change:
-        parts.append(change["user_type"])
+    parts = [once, username, "secret", role, *([user_type] if user_type else [])]
     body = {
         "nonce": once,
         "username": username,
         "password": "secret",
         "admin": role == "admin",
         "mac": mac_of(SHARED_SECRET, *parts),
-        **change,
+        **({"user_type": user_type} if user_type else {}),
+        **(change or {}),
     }
     return await node.call("POST", PATH, body)
 
@@ -79,6 +84,7 @@ async def test_the_name_is_brought_to_lower_case(node: AccountNode) -> None:
         ({"mac": ""}, (403, "M_FORBIDDEN")),
         ({"mac": "é"}, (403, "M_FORBIDDEN")),
         ({"admin": True}, (403, "M_FORBIDDEN")),
+        ({"user_type": "bot"}, (403, "M_FORBIDDEN")),
         ({"username": "mallory"}, (403, "M_FORBIDDEN")),
         ({"password": "other"}, (403, "M_FORBIDDEN")),
         ({"nonce": "invented"}, (400, "M_INVALID_PARAM")),
@@ -92,7 +98,7 @@ async def test_the_name_is_brought_to_lower_case(node: AccountNode) -> None:
 async def test_what_does_not_fit_together_is_refused(
     node: AccountNode, change: dict[str, Any], refusal: tuple[int, str]
 ) -> None:
-    assert (await register(node, **change)).errcode == refusal
+    assert (await register(node, change=change)).errcode == refusal
     assert await node.layer.accounts.get(UserID("@alice:localhost")) is None
 
 
