@@ -58,13 +58,14 @@ class PduRecord(NamedTuple):
     rest: bytes
 
 
-_COLUMNS = """
+# The columns of an EventRecord, for statements whose events are called `e`.
+RECORD_COLUMNS = """
     e.event_nid, e.event_id, e.room_nid, e.pos, e.sub, e.depth, e.type, e.sender, e.state_key,
     e.origin_server_ts, e.flags, e.state_nid, e.replaces_nid, e.thread_nid, e.device_id, e.txn_id,
     e.notify_seq, e.highlight_seq, e.core, p.core AS replaced_core, p.event_id AS replaced_id,
     r.event_id AS redaction_id, r.core AS redaction_core
 """
-_JOINS = """
+RECORD_JOINS = """
     LEFT JOIN events p ON p.event_nid = e.replaces_nid
     LEFT JOIN events r ON r.event_nid = e.redacted_by_nid
 """
@@ -80,7 +81,7 @@ async def timeline_backwards(
     """Read the newest `limit` events strictly between `after` and `before`, newest first."""
     rows = await connection.fetch(
         f"""
-        SELECT {_COLUMNS} FROM events e {_JOINS}
+        SELECT {RECORD_COLUMNS} FROM events e {RECORD_JOINS}
         WHERE e.room_nid = $1 AND e.pos IS NOT NULL
           AND (e.pos, e.sub) < ($2, $3) AND (e.pos, e.sub) > ($4, $5)
         ORDER BY e.pos DESC, e.sub DESC LIMIT $6
@@ -99,7 +100,7 @@ async def timeline_forwards(
     """Read the oldest `limit` events strictly between `after` and `before`, oldest first."""
     rows = await connection.fetch(
         f"""
-        SELECT {_COLUMNS} FROM events e {_JOINS}
+        SELECT {RECORD_COLUMNS} FROM events e {RECORD_JOINS}
         WHERE e.room_nid = $1 AND e.pos IS NOT NULL
           AND (e.pos, e.sub) > ($2, $3) AND (e.pos, e.sub) < ($4, $5)
         ORDER BY e.pos, e.sub LIMIT $6
@@ -118,14 +119,14 @@ async def newest_of_rooms(
     """Read the newest `limit` live events of each room in (after, upto], newest first."""
     rows = await connection.fetch(
         f"""
-        SELECT {_COLUMNS}
+        SELECT {RECORD_COLUMNS}
         FROM unnest($1::bigint[]) AS w(room_nid)
         CROSS JOIN LATERAL (
             SELECT t.* FROM events t
             WHERE t.room_nid = w.room_nid AND t.pos IS NOT NULL
               AND t.pos > $2 AND (t.pos, t.sub) <= ($3, 0)
             ORDER BY t.pos DESC, t.sub DESC LIMIT $4
-        ) e {_JOINS}
+        ) e {RECORD_JOINS}
         """,
         list(room_nids),
         after,
@@ -139,7 +140,7 @@ async def events_after(connection: Connection, after: int, upto: int) -> list[Ev
     """Read the live events of all rooms at positions in (after, upto], in order."""
     rows = await connection.fetch(
         f"""
-        SELECT {_COLUMNS} FROM events e {_JOINS}
+        SELECT {RECORD_COLUMNS} FROM events e {RECORD_JOINS}
         WHERE e.pos > $1 AND e.pos <= $2 AND e.sub = 0 ORDER BY e.pos
         """,
         after,
@@ -153,7 +154,7 @@ async def events_by_nid(
 ) -> dict[int, EventRecord]:
     """Read events by their numbers."""
     rows = await connection.fetch(
-        f"SELECT {_COLUMNS} FROM events e {_JOINS} WHERE e.event_nid = ANY ($1::bigint[])",
+        f"SELECT {RECORD_COLUMNS} FROM events e {RECORD_JOINS} WHERE e.event_nid = ANY ($1::bigint[])",
         list(event_nids),
     )
     return {record.event_nid: record for record in _records(rows)}
@@ -162,7 +163,7 @@ async def events_by_nid(
 async def event_by_id(connection: Connection, event_id: str) -> EventRecord | None:
     """Read an event by its ID, of whatever room and kind."""
     rows = await connection.fetch(
-        f"SELECT {_COLUMNS} FROM events e {_JOINS} WHERE e.event_id = $1", event_id
+        f"SELECT {RECORD_COLUMNS} FROM events e {RECORD_JOINS} WHERE e.event_id = $1", event_id
     )
     return _records(rows)[0] if rows else None
 

@@ -78,11 +78,24 @@ async def append_user_changes(
 
 
 async def user_changes_after(connection: Connection, after: int, upto: int) -> list[UserChange]:
-    """Read the changes at positions in (after, upto], in order."""
+    """Read the changes at positions in (after, upto], in order.
+
+    Those of account data and push rules are where these are kept.
+    """
     rows = await connection.fetch(
         """
         SELECT pos, user_id, kind, room_nid, device_id FROM user_changes
-        WHERE pos > $1 AND pos <= $2 ORDER BY pos
+        WHERE pos > $1 AND pos <= $2
+        UNION ALL
+        SELECT pos, user_id,
+               CASE WHEN room_nid = 0 AND type = 'm.ignored_user_list'
+                    THEN 'ignored_users_changed' ELSE 'account_data_changed' END,
+               nullif(room_nid, 0), NULL
+        FROM account_data WHERE pos > $1 AND pos <= $2
+        UNION ALL
+        SELECT pos, user_id, 'push_rules_changed', NULL, NULL
+        FROM push_rules WHERE pos > $1 AND pos <= $2
+        ORDER BY pos
         """,
         after,
         upto,

@@ -1,8 +1,7 @@
 """The member events of a whole room, which may be thousands."""
 
-from homeserver.protocol.identifiers import EventID
 from homeserver.storage.database import Connection
-from homeserver.storage.events import EventRecord
+from homeserver.storage.events import RECORD_COLUMNS, RECORD_JOINS, EventRecord
 
 
 async def member_records_at(
@@ -13,7 +12,7 @@ async def member_records_at(
     Replaced events and redactions come with them, as everywhere.
     """
     rows = await connection.fetch(
-        """
+        f"""
         WITH later AS (
             SELECT DISTINCT c.key_nid FROM state_changes c WHERE c.room_nid = $1 AND c.pos > $2
         ), held AS (
@@ -26,47 +25,13 @@ async def member_records_at(
                 ORDER BY c.pos DESC LIMIT 1
             ) p
         )
-        SELECT e.event_nid, e.event_id, e.pos, e.sub, e.depth, e.sender, e.state_key,
-               e.origin_server_ts, e.flags, e.state_nid, e.replaces_nid, e.device_id, e.txn_id,
-               e.core, p.core AS replaced_core, p.event_id AS replaced_id,
-               r.event_id AS redaction_id, r.core AS redaction_core,
+        SELECT {RECORD_COLUMNS},
                convert_from(e.core, 'UTF8')::json -> 'content' ->> 'membership' AS membership
         FROM held h
         JOIN events e ON e.event_nid = h.event_nid AND e.type = 'm.room.member'
-        LEFT JOIN events p ON p.event_nid = e.replaces_nid
-        LEFT JOIN events r ON r.event_nid = e.redacted_by_nid
+        {RECORD_JOINS}
         """,
         room_nid,
         pos,
     )
-    return [
-        (
-            EventRecord(
-                row["event_nid"],
-                EventID(row["event_id"]),
-                room_nid,
-                row["pos"],
-                row["sub"],
-                row["depth"],
-                "m.room.member",
-                row["sender"],
-                row["state_key"],
-                row["origin_server_ts"],
-                row["flags"],
-                row["state_nid"],
-                row["replaces_nid"],
-                None,
-                row["device_id"],
-                row["txn_id"],
-                0,
-                0,
-                row["core"],
-                row["replaced_core"],
-                row["replaced_id"],
-                row["redaction_id"],
-                row["redaction_core"],
-            ),
-            row["membership"],
-        )
-        for row in rows
-    ]
+    return [(EventRecord(*columns), membership) for *columns, membership in map(list, rows)]

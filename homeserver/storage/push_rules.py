@@ -47,9 +47,7 @@ async def put(tx: Transaction, user_id: str, rules: bytes) -> int:
 
 async def rules_of(connection: Connection, user_id: str) -> PushRulesRow | None:
     """Read a user's rules; None for a user who has never changed any."""
-    row = await connection.fetchrow(
-        "SELECT rules, pos FROM push_rules WHERE user_id = $1", user_id
-    )
+    row = await connection.fetchrow("SELECT rules, pos FROM push_rules WHERE user_id = $1", user_id)
     return PushRulesRow(*row) if row else None
 
 

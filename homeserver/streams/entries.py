@@ -14,6 +14,10 @@ ACCOUNT_CHANGED: Final = "account_changed"
 ROOM_FORGOTTEN: Final = "room_forgotten"
 # The display name or the avatar, which rooms tell their members.
 PROFILE_CHANGED: Final = "profile_changed"
+# Global account data, or that about the entry's room.
+ACCOUNT_DATA_CHANGED: Final = "account_data_changed"
+IGNORED_USERS_CHANGED: Final = "ignored_users_changed"
+PUSH_RULES_CHANGED: Final = "push_rules_changed"
 
 
 class StateChange(NamedTuple):

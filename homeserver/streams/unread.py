@@ -5,13 +5,13 @@ differently for this user since. Spec: client-server-api/#receiving-notification
 """
 
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from typing import NamedTuple
 
 import msgspec
 
 from homeserver.protocol.identifiers import UserID
-from homeserver.storage import unread
+from homeserver.storage import log, unread
 from homeserver.storage.database import Database
 from homeserver.storage.unread import ReadBaseline
 from homeserver.streams.entries import EventEntry, LogEntry
@@ -30,31 +30,26 @@ class UnreadCount(NamedTuple):
 
 
 class UnreadCounts:
-    """Counts what users have not read of the main timelines of rooms."""
+    """Counts what users have not read of the main timelines of rooms, at the tail's position."""
 
     def __init__(self, database: Database, tail: Tail) -> None:
         self._database = database
         self._tail = tail
         self._users: OrderedDict[str, dict[int, ReadBaseline]] = OrderedDict()
+        # The running (notify, highlight) counters.
         self._rooms: OrderedDict[int, tuple[int, int]] = OrderedDict()
-        self._loading: dict[str, list[EventEntry]] = {}
         tail.follow(self._take, on_gap=self._clear)
 
     async def of_user(self, user_id: UserID, room_nids: Sequence[int]) -> dict[int, UnreadCount]:
-        """Return the counts of some rooms of a user at the tail's position."""
+        """Return the counts of some rooms of a user."""
         baselines = self._users.get(user_id)
-        if baselines is None:
-            baselines = await self._load(user_id)
-        missing = [room_nid for room_nid in room_nids if room_nid not in self._rooms]
-        if missing:
-            async with self._database.connection("unread") as connection:
-                counters = await unread.room_counters(connection, missing)
-            for room_nid, counter in counters.items():
-                # What the tail brought in the meantime is newer.
-                self._rooms.setdefault(room_nid, counter)
-            while len(self._rooms) > MAX_ROOMS:
-                self._rooms.popitem(last=False)
-        return {room_nid: self._count(baselines, room_nid) for room_nid in room_nids}
+        while baselines is None or not all(nid in self._rooms for nid in room_nids):
+            await self._load(user_id, room_nids)
+            baselines = self._users.get(user_id)
+        counts = {room_nid: self._count(baselines, room_nid) for room_nid in room_nids}
+        self._users.move_to_end(user_id)
+        self._shrink()
+        return counts
 
     def known(self, user_id: UserID, room_nid: int) -> UnreadCount | None:
         """Return a count without waiting when everything for it is in memory."""
@@ -65,27 +60,42 @@ class UnreadCounts:
 
     def _count(self, baselines: dict[int, ReadBaseline], room_nid: int) -> UnreadCount:
         base = baselines.get(room_nid)
-        counter = self._rooms.get(room_nid)
-        if base is None or counter is None:
+        if base is None:
             return UnreadCount(0, 0)
+        notify_seq, highlight_seq = self._rooms[room_nid]
         return UnreadCount(
-            max(0, counter[0] - base.notify_seq + base.notify_extra),
-            max(0, counter[1] - base.highlight_seq + base.highlight_extra),
+            max(0, notify_seq - base.notify_seq + base.notify_extra),
+            max(0, highlight_seq - base.highlight_seq + base.highlight_extra),
         )
 
-    async def _load(self, user_id: UserID) -> dict[int, ReadBaseline]:
-        missed = self._loading.setdefault(user_id, [])
-        try:
-            async with self._database.connection("unread") as connection:
-                baselines = await unread.baselines_of(connection, user_id)
-        finally:
-            self._loading.pop(user_id, None)
-        for entry in missed:
-            _apply(baselines, user_id, entry)
-        self._users[user_id] = baselines
+    async def _load(self, user_id: UserID, room_nids: Sequence[int]) -> None:
+        missing = [room_nid for room_nid in room_nids if room_nid not in self._rooms]
+        baselines: dict[int, ReadBaseline] | None = None
+        async with self._database.transaction(
+            "unread", isolation="repeatable_read", readonly=True
+        ) as tx:
+            position = await log.head(tx)
+            if user_id not in self._users:
+                baselines = await unread.baselines_of(tx, user_id)
+            counters = await unread.room_counters(tx, missing) if missing else {}
+        entries = await self._tail.since(position)
+        if entries is None or any(map(_is_redaction, entries)):
+            return  # What was read does not count any more.
+        for room_nid in missing:
+            self._rooms[room_nid] = counters.get(room_nid, (0, 0))
+        if baselines is not None:
+            self._users[user_id] = baselines
+        for entry in entries:
+            if isinstance(entry, EventEntry):
+                self._advance_room(entry, missing)
+                if baselines is not None:
+                    _apply(baselines, user_id, entry)
+
+    def _shrink(self) -> None:
         while len(self._users) > MAX_USERS:
             self._users.popitem(last=False)
-        return baselines
+        while len(self._rooms) > MAX_ROOMS:
+            self._rooms.popitem(last=False)
 
     def _clear(self) -> None:
         self._users.clear()
@@ -95,34 +105,36 @@ class UnreadCounts:
         for entry in entries:
             if not isinstance(entry, EventEntry):
                 continue
-            if entry.redaction is not None:
+            if _is_redaction(entry):
                 # A redacted message counts no more: rare enough to count again from the tables.
                 self._clear()
-            record = entry.record
-            if record.thread_nid is None and record.room_nid in self._rooms:
-                self._rooms[record.room_nid] = (record.notify_seq, record.highlight_seq)
-            users = {record.sender, *(count.user_id for count in entry.notifications)}
-            for user_id in users:
-                if (missed := self._loading.get(user_id)) is not None:
-                    missed.append(entry)
+            self._advance_room(entry, self._rooms)
+            for user_id in {entry.record.sender, *(each.user_id for each in entry.notifications)}:
                 if (baselines := self._users.get(user_id)) is not None:
                     _apply(baselines, user_id, entry)
 
+    def _advance_room(self, entry: EventEntry, rooms: Container[int]) -> None:
+        record = entry.record
+        if record.thread_nid is None and record.room_nid in rooms:
+            self._rooms[record.room_nid] = (record.notify_seq, record.highlight_seq)
+
+
+def _is_redaction(entry: LogEntry) -> bool:
+    return isinstance(entry, EventEntry) and entry.redaction is not None
+
 
 def _apply(baselines: dict[int, ReadBaseline], user_id: str, entry: EventEntry) -> None:
+    """Bring baselines over one entry, which they must not contain yet."""
     record = entry.record
     if record.thread_nid is not None:
         return
-    known = baselines.get(record.room_nid)
-    if known is not None and known.read_pos >= entry.pos:
-        return
     if record.sender == user_id:
-        reads = record.state_key is None or _is_joining(entry)
-        if reads:
+        if record.state_key is None or _is_joining(entry):
             baselines[record.room_nid] = ReadBaseline(
                 entry.pos, record.notify_seq, record.highlight_seq, 0, 0
             )
         return
+    known = baselines.get(record.room_nid)
     for count in entry.notifications:
         if count.user_id == user_id and known is not None:
             baselines[record.room_nid] = known._replace(

@@ -32,9 +32,9 @@ class Listener(Section, frozen=True, kw_only=True):
         tuple[Api, ...],
         about(
             "Which APIs are answered here: client, federation, media, admin, health, metrics."
-            " Keep metrics, and admin where you can, off a public address."
+            " Take metrics, and admin where you can, out where the address is public."
         ),
-    ] = ("client", "federation", "media", "admin", "health")
+    ] = ("client", "federation", "media", "admin", "health", "metrics")
     trusted_proxies: Annotated[
         tuple[IpRange, ...],
         about(

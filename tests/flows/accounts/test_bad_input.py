@@ -38,7 +38,6 @@ async def test_a_body_must_be_a_json_object(
     for raw, errcode in [
         (b"{", "M_NOT_JSON"),
         (b"username=alice", "M_NOT_JSON"),
-        (b'{"a": "\xff"}', "M_NOT_JSON"),
         (b"[]", "M_BAD_JSON"),
         (b'"text"', "M_BAD_JSON"),
         (b"null", "M_BAD_JSON"),
