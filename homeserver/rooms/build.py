@@ -302,13 +302,14 @@ def _row(
 def _thread_write(
     head: RoomHead, event_nid: int, counts: Counts, related: Related
 ) -> ThreadWrite | None:
-    if related.thread_nid is None or not related.is_thread_reply:
+    if related.thread_nid is None:
         return None
     return ThreadWrite(
         0,
         head.room_nid,
         related.thread_nid,
         event_nid,
+        related.is_thread_reply,
         counts.notify_seq,
         counts.highlight_seq,
     )

@@ -28,6 +28,7 @@ class UserOutcome(NamedTuple):
     user_id: UserID
     outcome: Outcome
     notify_delta: int
+    highlight_delta: int
 
 
 class Counts(NamedTuple):
@@ -49,6 +50,7 @@ class Counts(NamedTuple):
                 event_nid,
                 thread_nid,
                 user.notify_delta,
+                user.highlight_delta,
                 user.outcome.highlight,
                 msgspec.json.encode(user.outcome.actions),
             )

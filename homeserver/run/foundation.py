@@ -82,7 +82,7 @@ async def foundation(
         await migrate(database)
         reader = LogReader(database)
         tail = Tail(reader, tasks)
-        bus = _bus(config, tasks)
+        bus = _bus(config, tasks, clock)
         log_writer = LogWriter(database, tail, bus, tasks, metrics)
         stack.push_async_callback(bus.stop)
         # What was accepted before the stop is written before the database closes.
@@ -132,7 +132,7 @@ async def _database_address(config: Config, stack: contextlib.AsyncExitStack, ta
     return dsn
 
 
-def _bus(config: Config, tasks: Tasks) -> Bus:
+def _bus(config: Config, tasks: Tasks, clock: Clock) -> Bus:
     if config.redis.url is None:
         return LocalBus()
-    return RedisBus(config.redis.url.reveal(), tasks)
+    return RedisBus(config.redis.url.reveal(), tasks, clock)

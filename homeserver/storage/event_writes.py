@@ -102,12 +102,16 @@ class RelationWrite(NamedTuple):
 
 
 class ThreadWrite(NamedTuple):
-    """A thread's newest event and its running counts."""
+    """A thread's newest event and its running counts.
+
+    `is_reply`: it is a message of the thread, not an edit of one or a reaction to one.
+    """
 
     ord: int
     room_nid: int
     thread_nid: int
-    latest_nid: int
+    event_nid: int
+    is_reply: bool
     notify_seq: int
     highlight_seq: int
 
@@ -132,6 +136,7 @@ class UserNotificationWrite(NamedTuple):
     event_nid: int
     thread_nid: int | None
     notify_delta: int
+    highlight_delta: int
     is_highlight: bool
     actions: bytes
 

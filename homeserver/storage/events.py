@@ -154,7 +154,10 @@ async def events_by_nid(
 ) -> dict[int, EventRecord]:
     """Read events by their numbers."""
     rows = await connection.fetch(
-        f"SELECT {RECORD_COLUMNS} FROM events e {RECORD_JOINS} WHERE e.event_nid = ANY ($1::bigint[])",
+        f"""
+        SELECT {RECORD_COLUMNS} FROM events e {RECORD_JOINS}
+        WHERE e.event_nid = ANY ($1::bigint[])
+        """,
         list(event_nids),
     )
     return {record.event_nid: record for record in _records(rows)}

@@ -9,8 +9,11 @@ from collections.abc import Callable
 from typing import Protocol
 
 import redis.asyncio
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
 
+from homeserver.telemetry.clock import Clock
 from homeserver.telemetry.log import get_logger
 from homeserver.telemetry.tasks import Tasks
 
@@ -19,6 +22,7 @@ log = get_logger(__name__)
 _CHANNEL_OF_THE_LOG = "log"
 # A lost connection is tried again after this wait; polls cover the time between.
 _RETRY_SECONDS = 1.0
+_MAX_DIGITS = 19  # of a bigint
 
 
 class Bus(Protocol):
@@ -56,12 +60,21 @@ class RedisBus:
     Announcements are merged: while one is on its way only the newest position waits.
     """
 
-    def __init__(self, url: str, tasks: Tasks, *, prefix: str = "homeserver:") -> None:
-        self._redis: redis.asyncio.Redis = redis.asyncio.Redis.from_url(url)
+    def __init__(
+        self, url: str, tasks: Tasks, clock: Clock, *, prefix: str = "homeserver:"
+    ) -> None:
+        # Nothing is tried twice here: the next announcement is at least as good as the last.
+        self._redis: redis.asyncio.Redis = redis.asyncio.Redis.from_url(
+            url, retry=Retry(NoBackoff(), 0)
+        )
         self._channel = prefix + _CHANNEL_OF_THE_LOG
         self._tasks = tasks
+        self._clock = clock
         self._to_announce = 0
         self._announcing: asyncio.Task[None] | None = None
+        # A Redis that is away is told of once, not with every try.
+        self._is_failing = False
+        self._is_deaf = False
 
     def announce(self, position: int) -> None:
         """Publish a position; a failure is logged, and the others' polls make up for it."""
@@ -70,7 +83,7 @@ class RedisBus:
             self._announcing = self._tasks.spawn("bus announce", self._announce())
 
     async def start(self, heard: Callable[[int], None]) -> None:
-        """Subscribe and call `heard` with every position that another node announces."""
+        """Subscribe and call `heard` with every position that any node announces."""
         self._tasks.spawn("bus listen", self._listen(heard))
 
     async def stop(self) -> None:
@@ -83,8 +96,11 @@ class RedisBus:
             while self._to_announce > announced:
                 announced = self._to_announce
                 await self._redis.publish(self._channel, str(announced))
+            self._is_failing = False
         except (RedisError, OSError) as error:
-            log.warning("bus announcement failed", error=str(error))
+            if not self._is_failing:
+                log.warning("bus announcement failed", error=str(error))
+            self._is_failing = True
         finally:
             self._announcing = None
 
@@ -93,11 +109,22 @@ class RedisBus:
             try:
                 await self._listen_once(heard)
             except (RedisError, OSError) as error:
-                log.warning("bus connection lost", error=str(error))
-            await asyncio.sleep(_RETRY_SECONDS)
+                if not self._is_deaf:
+                    log.warning("bus connection lost", error=str(error))
+                self._is_deaf = True
+            await self._clock.sleep(_RETRY_SECONDS)
 
     async def _listen_once(self, heard: Callable[[int], None]) -> None:
         async with self._redis.pubsub(ignore_subscribe_messages=True) as channel:
             await channel.subscribe(self._channel)
+            self._is_deaf = False
             async for message in channel.listen():
-                heard(int(message["data"]))
+                position = _position_in(message["data"])
+                if position is not None:
+                    heard(position)
+
+
+def _position_in(message: bytes) -> int | None:
+    """Return what was announced; None for what no node can have sent."""
+    is_position = message.isdigit() and len(message) <= _MAX_DIGITS
+    return int(message) if is_position else None

@@ -42,7 +42,7 @@ class UserCount(NamedTuple):
 
     user_id: str
     notify_delta: int
-    is_highlight: bool
+    highlight_delta: int
 
 
 class EventEntry:

@@ -149,7 +149,7 @@ def _entry_of(write: EventWrite, pos: int) -> EventEntry:
         tuple(write.state_changes),
         redaction=redaction,
         notifications=tuple(
-            UserCount(row.user_id, row.notify_delta, row.is_highlight)
+            UserCount(row.user_id, row.notify_delta, row.highlight_delta)
             for row in write.notifications
         ),
     )

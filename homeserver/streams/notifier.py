@@ -1,7 +1,7 @@
 """Waking the requests that wait for something new: long polls of `/sync`."""
 
 import asyncio
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Sequence
 
 from homeserver.protocol.identifiers import UserID
 from homeserver.streams.entries import EventEntry, LogEntry
@@ -13,7 +13,7 @@ class Waiter:
 
     __slots__ = ("future", "rooms", "user_id")
 
-    def __init__(self, user_id: UserID, rooms: Iterable[int]) -> None:
+    def __init__(self, user_id: UserID, rooms: Collection[int]) -> None:
         self.user_id = user_id
         self.rooms = rooms
         self.future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
@@ -36,8 +36,11 @@ class Notifier:
         self._by_room: dict[int, set[Waiter]] = {}
         tail.follow(self._take, on_gap=self.wake_all)
 
-    def begin_waiting(self, user_id: UserID, rooms: Iterable[int]) -> Waiter:
-        """Register a request; the caller must end the wait with `end_waiting`."""
+    def begin_waiting(self, user_id: UserID, rooms: Collection[int]) -> Waiter:
+        """Register a request; the caller must end the wait with `end_waiting`, once.
+
+        Nobody changes `rooms` in the meantime.
+        """
         waiter = Waiter(user_id, rooms)
         self._by_user.setdefault(user_id, set()).add(waiter)
         for room_nid in rooms:

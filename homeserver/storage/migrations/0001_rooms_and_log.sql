@@ -141,18 +141,21 @@ CREATE TABLE relations (
 );
 CREATE INDEX relations_parent ON relations (parent_id, rel_type, event_nid);
 
--- A thread: its newest event, its size, and its running counts (see events.thread_nid).
+-- A thread: its newest message and how many there are; and, with everything else that belongs to
+-- it (edits, reactions), its newest position and its running counts (see events.thread_nid).
 CREATE TABLE threads (
     room_nid bigint NOT NULL,
     thread_nid bigint NOT NULL,
     latest_nid bigint NOT NULL,
     latest_pos bigint NOT NULL,
     replies bigint NOT NULL,
+    newest_pos bigint NOT NULL,
     notify_seq bigint NOT NULL,
     highlight_seq bigint NOT NULL,
     PRIMARY KEY (room_nid, thread_nid)
 );
 CREATE INDEX threads_latest ON threads (room_nid, latest_pos);
+CREATE INDEX threads_newest ON threads (room_nid, newest_pos);
 
 -- Where one user's outcome differs from the default class: mentions, own rules.
 CREATE TABLE user_notifications (
@@ -161,8 +164,9 @@ CREATE TABLE user_notifications (
     pos bigint NOT NULL,
     event_nid bigint NOT NULL,
     thread_nid bigint,
-    -- Added to the default outcome's count: -1, 0 or 1.
+    -- Added to the counts of the default outcome: -1, 0 or 1.
     notify_delta smallint NOT NULL,
+    highlight_delta smallint NOT NULL,
     is_highlight boolean NOT NULL,
     actions bytea NOT NULL,
     PRIMARY KEY (user_id, room_nid, pos)
@@ -187,8 +191,9 @@ CREATE TABLE receipts (
     user_id text NOT NULL,
     thread_id text NOT NULL,
     event_id text NOT NULL,
-    -- The event's place in the timeline; NULL while the event is not known here.
+    -- The event's place in the timeline; NULL when the event was not known here.
     event_pos bigint,
+    event_sub integer NOT NULL DEFAULT 0,
     ts bigint NOT NULL,
     pos bigint NOT NULL,
     PRIMARY KEY (room_nid, receipt_type, user_id, thread_id)

@@ -25,8 +25,8 @@ CREATE TYPE relation_write AS (
     type text
 );
 CREATE TYPE thread_write AS (
-    ord integer, room_nid bigint, thread_nid bigint, latest_nid bigint, notify_seq bigint,
-    highlight_seq bigint
+    ord integer, room_nid bigint, thread_nid bigint, event_nid bigint, is_reply boolean,
+    notify_seq bigint, highlight_seq bigint
 );
 CREATE TYPE read_write AS (
     ord integer, user_id text, room_nid bigint, thread_id text, notify_seq bigint,
@@ -34,7 +34,7 @@ CREATE TYPE read_write AS (
 );
 CREATE TYPE user_notification_write AS (
     ord integer, user_id text, room_nid bigint, event_nid bigint, thread_nid bigint,
-    notify_delta smallint, is_highlight boolean, actions bytea
+    notify_delta smallint, highlight_delta smallint, is_highlight boolean, actions bytea
 );
 CREATE TYPE redaction_write AS (
     ord integer, room_nid bigint, target_nid bigint, by_nid bigint, core bytea, rest bytea
@@ -156,17 +156,23 @@ BEGIN
         ON CONFLICT (event_nid) DO NOTHING;
     END IF;
     IF cardinality(p_threads) > 0 THEN
-        INSERT INTO threads (room_nid, thread_nid, latest_nid, latest_pos, replies, notify_seq,
-                             highlight_seq)
-        SELECT DISTINCT ON (t.room_nid, t.thread_nid) t.room_nid, t.thread_nid, t.latest_nid,
-               base_pos + positions[t.ord],
-               count(*) OVER (PARTITION BY t.room_nid, t.thread_nid), t.notify_seq, t.highlight_seq
-        FROM unnest(p_threads) t WHERE t.room_nid <> ALL (lost)
-        ORDER BY t.room_nid, t.thread_nid, t.ord DESC
+        INSERT INTO threads (room_nid, thread_nid, latest_nid, latest_pos, replies, newest_pos,
+                             notify_seq, highlight_seq)
+        SELECT t.room_nid, t.thread_nid,
+               coalesce((array_agg(t.event_nid ORDER BY t.ord DESC) FILTER (WHERE t.is_reply))[1],
+                        t.thread_nid),
+               coalesce(max(base_pos + positions[t.ord]) FILTER (WHERE t.is_reply), 0),
+               count(*) FILTER (WHERE t.is_reply), max(base_pos + positions[t.ord]),
+               max(t.notify_seq), max(t.highlight_seq)
+        FROM unnest(p_threads) t
+        WHERE t.room_nid <> ALL (lost) AND positions[t.ord] IS NOT NULL
+        GROUP BY t.room_nid, t.thread_nid
         ON CONFLICT (room_nid, thread_nid) DO UPDATE
-        SET latest_nid = excluded.latest_nid, latest_pos = excluded.latest_pos,
-            replies = threads.replies + excluded.replies, notify_seq = excluded.notify_seq,
-            highlight_seq = excluded.highlight_seq;
+        SET latest_nid = CASE WHEN excluded.replies > 0 THEN excluded.latest_nid
+                              ELSE threads.latest_nid END,
+            latest_pos = greatest(threads.latest_pos, excluded.latest_pos),
+            replies = threads.replies + excluded.replies, newest_pos = excluded.newest_pos,
+            notify_seq = excluded.notify_seq, highlight_seq = excluded.highlight_seq;
     END IF;
     IF cardinality(p_reads) > 0 THEN
         INSERT INTO read_counters (user_id, room_nid, thread_id, read_pos, notify_seq,
@@ -181,9 +187,9 @@ BEGIN
     END IF;
     IF cardinality(p_notifications) > 0 THEN
         INSERT INTO user_notifications (user_id, room_nid, pos, event_nid, thread_nid,
-                                        notify_delta, is_highlight, actions)
+                                        notify_delta, highlight_delta, is_highlight, actions)
         SELECT n.user_id, n.room_nid, base_pos + positions[n.ord], n.event_nid, n.thread_nid,
-               n.notify_delta, n.is_highlight, n.actions
+               n.notify_delta, n.highlight_delta, n.is_highlight, n.actions
         FROM unnest(p_notifications) n WHERE n.room_nid <> ALL (lost);
     END IF;
     IF cardinality(p_redactions) > 0 THEN
@@ -196,24 +202,38 @@ BEGIN
             RETURNING e.room_nid, e.pos, e.thread_nid, e.event_nid, d.ord
         ), unrelated AS (
             DELETE FROM relations r USING redacted t WHERE r.event_nid = t.event_nid
+            RETURNING t.room_nid, t.thread_nid, r.rel_type
         ), unthreaded AS (
-            UPDATE threads h SET replies = h.replies - 1 FROM redacted t
-            WHERE h.room_nid = t.room_nid AND h.thread_nid = t.thread_nid
+            UPDATE threads h SET replies = h.replies - u.replies
+            FROM (
+                SELECT room_nid, thread_nid, count(*) AS replies FROM unrelated
+                WHERE thread_nid IS NOT NULL AND rel_type = 'm.thread' GROUP BY 1, 2
+            ) u
+            WHERE h.room_nid = u.room_nid AND h.thread_nid = u.thread_nid
+        ), unnotified AS (
+            DELETE FROM user_notifications n USING redacted t
+            WHERE n.room_nid = t.room_nid AND n.pos = t.pos
         )
         INSERT INTO count_corrections (room_nid, event_pos, pos, thread_nid, notify, highlight)
         SELECT t.room_nid, t.pos, base_pos + positions[t.ord], t.thread_nid, c.notify, c.highlight
         FROM redacted t
         JOIN LATERAL (
             -- What the event added to its part of the timeline: its counters less those before it.
-            SELECT (e.notify_seq - coalesce(b.notify_seq, 0))::smallint AS notify,
-                   (e.highlight_seq - coalesce(b.highlight_seq, 0))::smallint AS highlight
+            SELECT (e.notify_seq - coalesce(b.notify_seq, m.notify_seq, 0))::smallint AS notify,
+                   (e.highlight_seq - coalesce(b.highlight_seq, m.highlight_seq, 0))::smallint
+                       AS highlight
             FROM events e
             LEFT JOIN LATERAL (
                 SELECT p.notify_seq, p.highlight_seq FROM events p
-                WHERE p.room_nid = e.room_nid AND p.pos < e.pos AND p.pos IS NOT NULL
-                  AND p.sub = 0 AND p.thread_nid IS NOT DISTINCT FROM e.thread_nid
+                WHERE p.thread_nid = e.thread_nid AND p.pos < e.pos AND p.sub = 0
                 ORDER BY p.pos DESC LIMIT 1
             ) b ON true
+            LEFT JOIN LATERAL (
+                SELECT p.notify_seq, p.highlight_seq FROM events p
+                WHERE e.thread_nid IS NULL AND p.thread_nid IS NULL AND p.room_nid = e.room_nid
+                  AND p.pos < e.pos AND p.pos IS NOT NULL AND p.sub = 0
+                ORDER BY p.pos DESC LIMIT 1
+            ) m ON true
             WHERE e.event_nid = t.event_nid
         ) c ON c.notify > 0 OR c.highlight > 0
         WHERE t.pos IS NOT NULL
