@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Protocol
 
-from homeserver.protocol.identifiers import RoomAlias, RoomID, ServerName, UserID
+from homeserver.protocol.identifiers import EventID, RoomAlias, RoomID, ServerName, UserID
 from homeserver.protocol.json_types import JsonObject
 
 
@@ -36,8 +36,12 @@ class RoomPeers(Protocol):
 
     async def invite(
         self, sender: UserID, target: UserID, room_id: RoomID, content: JsonObject
-    ) -> None:
+    ) -> EventID:
         """Invite a user of another server. Raises MatrixError, RemoteError."""
+        ...
+
+    def check_reachable(self, target: UserID) -> None:
+        """Refuse users of servers that will not be contacted. Raises Forbidden."""
         ...
 
 
@@ -46,4 +50,21 @@ class RemoteDirectories(Protocol):
 
     async def room_of_alias(self, alias: RoomAlias) -> tuple[RoomID, list[ServerName]] | None:
         """Resolve an alias of another server. Raises RemoteError."""
+        ...
+
+    async def public_rooms(self, server: ServerName, query: JsonObject) -> JsonObject:
+        """Return the answer of another server to `POST /publicRooms` with a body.
+
+        Raises MatrixError, RemoteError.
+        Spec: server-server-api/#post_matrixfederationv1publicrooms
+        """
+        ...
+
+    async def space_hierarchy(
+        self, room_id: RoomID, servers: Sequence[ServerName]
+    ) -> JsonObject | None:
+        """Return the first answer of some servers to `GET /hierarchy`; None: nobody answers well.
+
+        Spec: server-server-api/#get_matrixfederationv1hierarchyroomid
+        """
         ...

@@ -6,6 +6,7 @@ from typing import Literal, NamedTuple, TypeAlias
 import msgspec
 
 from homeserver.protocol.filters import CompiledFilter
+from homeserver.protocol.identifiers import UserID
 from homeserver.rooms.client_events import Viewer
 from homeserver.storage.memberships import MembershipRow
 from homeserver.web.requester import Requester
@@ -32,12 +33,16 @@ class SyncRequest(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class SyncContext(NamedTuple):
-    """An answer in the making: everything in it is as of position `now`."""
+    """An answer in the making: everything in it is as of position `now`.
+
+    Of `ignored` users the viewer gets neither invites nor events, but state events.
+    """
 
     request: SyncRequest
     viewer: Viewer
     now: int
     memberships: Mapping[int, MembershipRow]
+    ignored: frozenset[UserID] = frozenset()
 
     @property
     def since(self) -> int | None:

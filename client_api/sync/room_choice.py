@@ -52,7 +52,7 @@ class RoomChoices:
             frozenset(row.room_nid for row in joined),
             [],
             left,
-            [row for row in rows if row.membership == "invite"],
+            _invites(context, rows),
             [row for row in rows if row.membership == "knock"],
         )
 
@@ -74,7 +74,7 @@ class RoomChoices:
             frozenset(new),
             changed,
             [row for row in candidates if row.membership in ("leave", "ban")],
-            [row for row in candidates if row.membership == "invite"],
+            _invites(context, candidates),
             [row for row in candidates if row.membership == "knock"],
         )
 
@@ -130,3 +130,8 @@ def _admitted(context: SyncContext, rows: Iterable[MembershipRow]) -> list[Membe
     """Leave out rooms that the filter does not want, forgotten ones, and what is yet to come."""
     chosen = context.request.filter
     return [row for row in rows if not row.is_forgotten and chosen.admits_room(row.room_id)]
+
+
+def _invites(context: SyncContext, rows: Iterable[MembershipRow]) -> list[MembershipRow]:
+    """Return the invites; "Servers must not send room invites from ignored users to clients."."""
+    return [row for row in rows if row.membership == "invite" and row.sender not in context.ignored]

@@ -3,7 +3,7 @@
 Spec: client-server-api/#get_matrixclientv3sync
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Final, NamedTuple, TypeAlias
 
 from client_api.sync.encode import encode, event_list, joined_object
@@ -16,10 +16,13 @@ from client_api.sync.streams import RoomPart, RoomStream
 from client_api.sync.stripped import StrippedRooms
 from client_api.sync.summaries import Summaries, Summary, changes_summary
 from client_api.sync.timelines import Timelines, TimelineStretch, stretch_of
+from client_api.sync.unread_members import unread_members
+from homeserver.protocol.identifiers import EventID
 from homeserver.rooms.visibility import RoomView, Visibility
 from homeserver.storage.events import EventRecord
 from homeserver.storage.memberships import MembershipRow
-from homeserver.streams.unread import UnreadCount, UnreadCounts
+from homeserver.streams.read_states import Unread
+from homeserver.streams.unread import UnreadCounts
 
 
 class _Parts(NamedTuple):
@@ -30,11 +33,12 @@ class _Parts(NamedTuple):
     state: Sequence[EventRecord]
     summary: Summary | None = None
     view: RoomView | None = None
-    unread: UnreadCount | None = None
+    unread: Unread | None = None
 
 
 _Extras: TypeAlias = dict[RoomPart, list[bytes]]
 _PARTS: Final[tuple[RoomPart, ...]] = ("ephemeral", "account_data")
+_OWN_PART: Final[RoomPart] = "account_data"
 _NO_EXTRAS: Final[_Extras] = {}
 
 
@@ -69,9 +73,9 @@ class RoomSections:
         choice = await self._choices.of(context)
         extras = await self._extras(context, choice)
         news = {row.room_nid: row for row in choice.changed}
-        whole = {row.room_nid for row in choice.whole}
+        told = {row.room_nid for row in (*choice.whole, *choice.left)}
         for room_nid in extras:
-            if room_nid not in whole:
+            if room_nid not in told:
                 news.setdefault(room_nid, context.memberships[room_nid])
         parts = [
             *await self._whole_rooms(context, choice),
@@ -79,15 +83,18 @@ class RoomSections:
             *[await self._left_room(context, row) for row in choice.left],
         ]
         sections: dict[str, bytes] = {}
+        thread_ids = await self._thread_ids(context, parts)
         joined = {
             str(part.membership.room_id): self._encode(
-                context, part, extras.get(part.membership.room_nid, _NO_EXTRAS)
+                context, part, extras.get(part.membership.room_nid, _NO_EXTRAS), thread_ids
             )
             for part in parts
             if part.membership.membership == "join"
         }
         left = {
-            str(part.membership.room_id): self._encode(context, part, _NO_EXTRAS)
+            str(part.membership.room_id): self._encode(
+                context, part, extras.get(part.membership.room_nid, _NO_EXTRAS)
+            )
             for part in parts
             if part.membership.membership != "join"
         }
@@ -137,22 +144,20 @@ class RoomSections:
     async def _whole_timelines(
         self, context: SyncContext, choice: RoomChoice
     ) -> dict[int, TimelineStretch]:
-        chosen, now = context.request.filter, context.now
+        now = context.now
         # With `full_state` "the timeline will still be limited by the since parameter".
         known = [row.room_nid for row in choice.whole if row.room_nid not in choice.new]
         new = [row.room_nid for row in choice.whole if row.room_nid in choice.new]
-        stretches = await self._timelines.of_rooms(new, 0, now, chosen) if new else {}
+        stretches = await self._timelines.of_rooms(context, new, 0, now) if new else {}
         for room_nid in known:
             stretches[room_nid] = await self._timelines.of_room(
-                room_nid, context.since, now, chosen
+                context, room_nid, context.since, now
             )
         return stretches
 
     async def _changed_room(self, context: SyncContext, row: MembershipRow) -> _Parts:
         """Assemble what is new in a room that the client follows."""
-        stretch = await self._timelines.of_room(
-            row.room_nid, context.since, context.now, context.request.filter
-        )
+        stretch = await self._timelines.of_room(context, row.room_nid, context.since, context.now)
         members = await self._members.of_timeline(context, row.room_id, stretch)
         state = await self._state_blocks.changed(
             context, row.room_nid, context.now, stretch, members
@@ -185,8 +190,7 @@ class RoomSections:
             return _Parts(row, await self._own_event(row, context), (), view=view)
         was_joined = context.since is not None and view.membership_at(context.since) == "join"
         since = context.since if was_joined else 0
-        chosen = context.request.filter
-        stretch = await self._timelines.of_room(row.room_nid, since, upto, chosen)
+        stretch = await self._timelines.of_room(context, row.room_nid, since, upto)
         stretch = _visible(stretch, view, upto)
         if was_joined and not context.request.full_state:
             state = await self._state_blocks.changed(context, row.room_nid, upto, stretch, ())
@@ -218,13 +222,32 @@ class RoomSections:
             and room_nid not in whole
             and chosen.admits_room(row.room_id)
         ]
+        left = {row.room_nid for row in choice.left}
         extras: dict[int, _Extras] = {}
         for stream in self._streams:
-            for room_nid, found in (await stream.of_rooms(context, whole, followed)).items():
+            # Of a room that they have left, users are told what they keep about it themselves.
+            told = whole | left if stream.part == _OWN_PART else whole
+            for room_nid, found in (await stream.of_rooms(context, told, followed)).items():
                 extras.setdefault(room_nid, {}).setdefault(stream.part, []).extend(found)
         return extras
 
-    def _encode(self, context: SyncContext, parts: _Parts, extras: _Extras) -> bytes:
+    async def _thread_ids(
+        self, context: SyncContext, parts: Sequence[_Parts]
+    ) -> Mapping[int, EventID] | None:
+        """Return the IDs of the threads that have unread counts; None: nobody asks for them."""
+        if not context.request.filter.unread_thread_notifications:
+            return None
+        return await self._unread.thread_ids(
+            {nid for part in parts if part.unread is not None for nid in part.unread.threads}
+        )
+
+    def _encode(
+        self,
+        context: SyncContext,
+        parts: _Parts,
+        extras: _Extras,
+        thread_ids: Mapping[int, EventID] | None = None,
+    ) -> bytes:
         rendering = EventBytes(context)
         view = parts.view
         timeline = [
@@ -244,17 +267,16 @@ class RoomSections:
             ),
             b'"%b":%b' % (context.request.state_key.encode(), event_list(state)),
         ]
-        if parts.membership.membership == "join":
-            members += [
-                b'"%b":%b' % (part.encode(), event_list(extras.get(part, ()))) for part in _PARTS
-            ]
+        is_joined = parts.membership.membership == "join"
+        members += [
+            b'"%b":%b' % (part.encode(), event_list(extras.get(part, ())))
+            for part in (_PARTS if is_joined else (_OWN_PART,))
+        ]
+        if is_joined:
             if parts.summary is not None:
                 members.append(b'"summary":' + parts.summary.encoded())
             if parts.unread is not None:
-                members.append(
-                    b'"unread_notifications":{"highlight_count":%d,"notification_count":%d}'
-                    % (parts.unread.highlights, parts.unread.notifications)
-                )
+                members += unread_members(parts.unread, thread_ids)
         return b"{" + b",".join(members) + b"}"
 
 

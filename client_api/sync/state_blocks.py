@@ -9,6 +9,7 @@ from typing import NamedTuple
 from client_api.sync.lazy_members import LazyMembers, MemberNid
 from client_api.sync.request import SyncContext
 from client_api.sync.timelines import TimelineStretch
+from homeserver.services.event_filters import record_predicate
 from homeserver.storage import events, sync_reads
 from homeserver.storage.database import Database
 from homeserver.storage.events import EventRecord
@@ -148,11 +149,4 @@ class StateBlocks:
 
 def admitted(context: SyncContext, records: Iterable[EventRecord]) -> list[EventRecord]:
     """Return the events that the filter's `state` lets through."""
-    matcher = context.request.filter.state
-    if matcher.matches_everything:
-        return list(records)
-    return [
-        record
-        for record in records
-        if matcher.matches(record.type, record.sender, has_url=b'"url":' in record.core)
-    ]
+    return list(filter(record_predicate(context.request.filter.state), records))

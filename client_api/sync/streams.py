@@ -27,7 +27,7 @@ class RoomStream(Protocol):
         """Return events as JSON by room number, rooms without any left out.
 
         For `whole` rooms everything there is, for `followed` ones what is new since the context's
-        `since`.
+        `since`. A part `account_data` is asked for rooms that the user has left, too, as whole.
         """
         ...
 

@@ -12,10 +12,12 @@ from client_api.sync.request import SyncContext, SyncRequest
 from client_api.sync.rooms import RoomSections
 from client_api.sync.streams import GlobalStream
 from homeserver.errors import InvalidParam
+from homeserver.protocol.identifiers import UserID
 from homeserver.protocol.sync_token import SyncToken
 from homeserver.rooms.client_events import Viewer
 from homeserver.streams.log_reader import LogReader
 from homeserver.streams.notifier import Notifier
+from homeserver.streams.personal_rules import PersonalRuleIndex
 from homeserver.streams.tail import Tail
 from homeserver.streams.user_rooms import UserRooms
 from homeserver.telemetry.clock import Clock
@@ -34,6 +36,7 @@ class Sync:
         reader: LogReader,
         notifier: Notifier,
         user_rooms: UserRooms,
+        personal_rules: PersonalRuleIndex,
         rooms: RoomSections,
         clock: Clock,
         shutdown: Shutdown,
@@ -44,6 +47,7 @@ class Sync:
         self._reader = reader
         self._notifier = notifier
         self._user_rooms = user_rooms
+        self._personal_rules = personal_rules
         self._rooms = rooms
         self._clock = clock
         self._shutdown = shutdown
@@ -60,9 +64,8 @@ class Sync:
         timeout_ms = min(request.timeout_ms, MAX_TIMEOUT_MS) if may_wait else 0
         deadline = self._clock.monotonic() + timeout_ms / 1000
         while True:
-            memberships = await self._user_rooms.of_user(request.requester.user_id)
-            now = self._tail.position
-            context = SyncContext(request, self._viewer(request), now, memberships)
+            context = await self._context(request)
+            now = context.now
             sections = await self._sections(context)
             left = deadline - self._clock.monotonic()
             if sections or left <= 0 or self._shutdown.has_begun:
@@ -70,6 +73,15 @@ class Sync:
             # What arrived while the answer was put together needs no wake-up.
             if self._tail.position == now and not await self._wait(context, left):
                 return await self._encoded(context._replace(now=self._tail.position), {})
+
+    async def _context(self, request: SyncRequest) -> SyncContext:
+        user_id = request.requester.user_id
+        personal = await self._personal_rules.of_user(user_id)
+        ignored = frozenset[UserID]() if personal is None else personal.ignored
+        memberships = await self._user_rooms.of_user(user_id)
+        # Memberships are as of the tail's position: nothing may be waited for in between.
+        now = self._tail.position
+        return SyncContext(request, self._viewer(request), now, memberships, ignored)
 
     async def _sections(self, context: SyncContext) -> dict[str, bytes]:
         """Return the members of the answer for which it is worth answering."""

@@ -3,8 +3,9 @@
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from homeserver.protocol.filters import CompiledFilter, EventMatcher
+from client_api.sync.request import SyncContext
 from homeserver.protocol.pagination_token import PaginationToken
+from homeserver.services.event_filters import RecordPredicate, record_predicate
 from homeserver.storage import events
 from homeserver.storage.database import Database
 from homeserver.storage.events import EventRecord, Place
@@ -36,37 +37,36 @@ class Timelines:
         self._tail = tail
 
     async def of_room(
-        self, room_nid: int, since: int | None, upto: int, chosen: CompiledFilter
+        self, context: SyncContext, room_nid: int, since: int | None, upto: int
     ) -> TimelineStretch:
         """Return the timeline of one room in (since, upto]."""
-        limit = chosen.timeline_limit
         if since is not None and since >= self._tail.floor:
+            admits = _predicate(context)
             records = [
                 entry.record
                 for entry in self._tail.room_entries(room_nid, since, upto)
-                if _admits(chosen.timeline, entry.record)
+                if admits(entry.record)
             ]
-            return _stretch(records, limit, upto)
-        return await self._read(room_nid, since or 0, upto, chosen.timeline, limit)
+            return _stretch(records, context.request.filter.timeline_limit, upto)
+        return await self._read(context, room_nid, since or 0, upto)
 
     async def of_rooms(
-        self, room_nids: Sequence[int], since: int, upto: int, chosen: CompiledFilter
+        self, context: SyncContext, room_nids: Sequence[int], since: int, upto: int
     ) -> dict[int, TimelineStretch]:
         """Return the timelines of many rooms in (since, upto] with one statement."""
-        limit = chosen.timeline_limit
+        limit = context.request.filter.timeline_limit
         async with self._database.connection("sync_timelines") as connection:
             rows = await events.newest_of_rooms(connection, room_nids, since, upto, limit + 1)
         by_room: dict[int, list[EventRecord]] = {room_nid: [] for room_nid in room_nids}
         for row in rows:
             by_room[row.room_nid].append(row)
         stretches = {}
+        admits = _predicate(context)
         for room_nid, found in by_room.items():
-            admitted = [record for record in found if _admits(chosen.timeline, record)]
+            admitted = [record for record in found if admits(record)]
             if len(admitted) < len(found) and len(found) > limit:
                 # The filter left some out and there may be older ones that it lets through.
-                stretches[room_nid] = await self._read(
-                    room_nid, since, upto, chosen.timeline, limit
-                )
+                stretches[room_nid] = await self._read(context, room_nid, since, upto)
             else:
                 admitted.reverse()
                 stretches[room_nid] = _stretch(admitted, limit, upto)
@@ -78,16 +78,18 @@ class Timelines:
             return list((await events.events_by_nid(connection, event_nids)).values())
 
     async def _read(
-        self, room_nid: int, since: int, upto: int, matcher: EventMatcher, limit: int
+        self, context: SyncContext, room_nid: int, since: int, upto: int
     ) -> TimelineStretch:
+        limit = context.request.filter.timeline_limit
         found: list[EventRecord] = []
         before, after = Place(upto, 1), Place(since, 0)
+        admits = _predicate(context)
         scanned = 0
         while len(found) <= limit and scanned < MAX_SCANNED:
             wanted = max(limit + 1 - len(found), 20)
             async with self._database.connection("sync_timelines") as connection:
                 rows = await events.timeline_backwards(connection, room_nid, before, after, wanted)
-            found += [record for record in rows if _admits(matcher, record)]
+            found += filter(admits, rows)
             scanned += len(rows)
             if len(rows) < wanted:
                 break
@@ -117,7 +119,14 @@ def _stretch(
     return stretch_of(kept, upto, is_limited=is_limited)
 
 
-def _admits(matcher: EventMatcher, record: EventRecord) -> bool:
-    return matcher.matches_everything or matcher.matches(
-        record.type, record.sender, has_url=b'"url":' in record.core
+def _predicate(context: SyncContext) -> RecordPredicate:
+    """Return what lets an event through: the filter, and whom the viewer ignores.
+
+    "Servers must still send state events sent by ignored users to clients."
+    """
+    admits, ignored = record_predicate(context.request.filter.timeline), context.ignored
+    if not ignored:
+        return admits
+    return lambda record: (
+        (record.state_key is not None or record.sender not in ignored) and admits(record)
     )

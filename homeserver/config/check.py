@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Iterable, Iterator
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Final
 from urllib.parse import urlsplit
@@ -24,6 +25,7 @@ def faults_of(config: Config) -> list[Fault]:
         *_listener_faults(config),
         *_database_faults(config),
         *_registration_faults(config),
+        *_discovery_faults(config),
         *_login_faults(config),
         *_federation_faults(config),
         *_missing_files(config),
@@ -99,9 +101,24 @@ def _registration_faults(config: Config) -> Iterator[Fault]:
             yield Fault("registration.terms", f"{count} policies have the id {policy_id}")
 
 
+def _discovery_faults(config: Config) -> Iterator[Fault]:
+    for index, contact in enumerate(config.discovery.support_contacts):
+        if contact.matrix_id is None and contact.email_address is None:
+            yield Fault(f"discovery.support_contacts[{index}]", "needs matrix_id or email_address")
+    if config.discovery.support_page is not None:
+        yield from _web_page_faults("discovery.support_page", config.discovery.support_page)
+    for index, policy in enumerate(config.registration.terms):
+        for language, text in policy.languages.items():
+            place = f"registration.terms[{index}].languages.{language}.url"
+            yield from _web_page_faults(place, text.url)
+
+
 def _login_faults(config: Config) -> Iterator[Fault]:
     if config.jwt.enabled and config.jwt.secret is None:
         yield Fault("jwt.enabled", "needs jwt.secret or jwt.secret_file")
+    is_asymmetric = not config.jwt.algorithm.startswith("HS")
+    if config.jwt.enabled and is_asymmetric and find_spec("cryptography") is None:
+        yield Fault("jwt.algorithm", "needs the Python package cryptography; HS… does not")
     email = config.email
     if email.smtp_host is not None and email.sender is None:
         yield Fault("email.smtp_host", "needs email.sender")
@@ -134,6 +151,12 @@ def _server_name_faults(place: str, name: str) -> Iterator[Fault]:
         parse_server_name(name)
     except InvalidIdentifier:
         yield Fault(place, f"{name!r} is not a server name such as example.org or host:8448")
+
+
+def _web_page_faults(place: str, url: str) -> Iterator[Fault]:
+    parts = urlsplit(url)
+    if parts.scheme not in ("http", "https") or not parts.netloc:
+        yield Fault(place, f"{url!r} is not the address of a page, such as https://example.org/")
 
 
 def _url_faults(place: str, url: str) -> Iterator[Fault]:

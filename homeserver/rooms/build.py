@@ -172,7 +172,9 @@ class EventBuilder:
             prev_events=[event_id for _, event_id in head.extremities] if head else [],
             auth_events=auth_events,
             depth=head.depth + 1 if head else 1,
-            origin_server_ts=sent.origin_server_ts or self._clock.now_ms(),
+            origin_server_ts=self._clock.now_ms()
+            if sent.origin_server_ts is None
+            else sent.origin_server_ts,
             server_name=self._identity.server_name,
             signing_key=self._identity.signing_key,
             opaque_id=secrets.token_urlsafe(15) if is_chosen else None,

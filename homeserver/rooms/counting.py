@@ -12,7 +12,12 @@ from homeserver.protocol.event import Event
 from homeserver.protocol.identifiers import ServerName, UserID
 from homeserver.protocol.push_rules.conditions import PushEvent, RoomFacts, UserFacts
 from homeserver.protocol.push_rules.defaults import default_rules
-from homeserver.protocol.push_rules.evaluate import CompiledRules, Outcome, singled_out_users
+from homeserver.protocol.push_rules.evaluate import (
+    SILENT,
+    CompiledRules,
+    Outcome,
+    singled_out_users,
+)
 from homeserver.rooms.head import RoomHead
 from homeserver.storage import events
 from homeserver.storage.database import Database
@@ -73,6 +78,7 @@ class Counting:
         facts = RoomFacts(head.joined, head.power_levels)
         default = self._default.evaluate(push_event, facts, None)
         users = self._singled_out(head, push_event, facts, default)
+        users += self._of_sender(event, default)
         return Counts(notify_seq + default.notify, highlight_seq + default.highlight, users)
 
     async def _before(self, head: RoomHead, thread_nid: int | None) -> tuple[int, int]:
@@ -96,5 +102,22 @@ class Counting:
                 continue
             outcome = self._default.evaluate(event, facts, UserFacts(user_id))
             if outcome != default:
-                found.append(UserOutcome(user_id, outcome, outcome.notify - default.notify))
+                found.append(_differing(user_id, outcome, default))
         return tuple(found)
+
+    def _of_sender(self, event: Event, default: Outcome) -> tuple[UserOutcome, ...]:
+        """A state event counts for everybody but its sender, who has read nothing by sending it.
+
+        By sending a message a local user has read up to it: see `ReadWrite`.
+        """
+        if not default.notify or event.state_key is None:
+            return ()
+        if not event.sender.endswith(self._domain):
+            return ()
+        return (_differing(event.sender, SILENT, default),)
+
+
+def _differing(user_id: UserID, outcome: Outcome, default: Outcome) -> UserOutcome:
+    return UserOutcome(
+        user_id, outcome, outcome.notify - default.notify, outcome.highlight - default.highlight
+    )

@@ -80,6 +80,9 @@ class CreateRoom:
         if rules is None:
             raise UnsupportedRoomVersion
         alias = self._alias(room.alias_localpart)
+        for target in room.invite:
+            if server_name_of(target) != self._server_name:
+                self._peers.check_reachable(target)
         local = [each for each in room.invite if server_name_of(each) == self._server_name]
         remote = [each for each in room.invite if server_name_of(each) != self._server_name]
         try:

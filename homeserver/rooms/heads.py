@@ -12,7 +12,7 @@ from homeserver.protocol.room_versions import rules_of
 from homeserver.rooms.event_cache import EventCache
 from homeserver.rooms.head import CREATE, JOIN_RULES, POWER_LEVELS, RoomHead, StateEntry
 from homeserver.rooms.row_numbers import RowNumbers
-from homeserver.storage import rooms, state
+from homeserver.storage import log, rooms, state
 from homeserver.storage.database import Database
 from homeserver.storage.rooms import RoomRow
 from homeserver.storage.state import SnapshotLink, StateRow
@@ -29,17 +29,27 @@ class RoomSlot:
     """A room's place in memory: its newest head, and the lock of who builds on it.
 
     `head` is ahead of PostgreSQL while writes are on their way. None: it must be loaded.
+    `loaded_at` is the position of the log at which it was loaded, `overtaken_at` that of the
+    newest change by another node.
     """
 
-    __slots__ = ("head", "lock")
+    __slots__ = ("head", "loaded_at", "lock", "overtaken_at")
 
     def __init__(self) -> None:
         self.head: RoomHead | None = None
         self.lock = asyncio.Lock()
+        self.loaded_at = 0
+        self.overtaken_at = 0
 
     def forget(self) -> None:
         """Have the head loaded again: something else was committed in this room."""
         self.head = None
+
+    def overtake(self, position: int) -> None:
+        """Take note of another node's change; what was loaded before it counts no more."""
+        self.overtaken_at = position
+        if position > self.loaded_at:
+            self.forget()
 
 
 class Heads:
@@ -56,6 +66,7 @@ class Heads:
         max_state_entries: int = MAX_STATE_ENTRIES,
     ) -> None:
         self._database = database
+        self._tail = tail
         self._cache = cache
         self._nids = nids
         self._max_rooms = max_rooms
@@ -87,27 +98,39 @@ class Heads:
             return await self.loaded(slot, room_id)
 
     async def loaded(self, slot: RoomSlot, room_id: str) -> RoomHead | None:
-        """Return the slot's head, loading it; the caller holds the slot's lock."""
-        if slot.head is None:
-            slot.head = await self._load(room_id)
-            if slot.head is not None:
-                self._state_entries += len(slot.head.state)
-        return slot.head
+        """Return the slot's head, loading it; the caller holds the slot's lock.
 
-    async def _load(self, room_id: str) -> RoomHead | None:
+        A head is never ahead of the tail by another node's writes, so that who builds on it finds
+        in what follows the tail (transaction IDs) all that came before.
+        """
+        if slot.head is not None:
+            return slot.head
+        head, position = await self._load(room_id)
+        if head is None:
+            return None
+        await self._tail.reach(position)
+        # Overtaken already: good for whoever asked now, but not to be kept.
+        if slot.overtaken_at <= position:
+            slot.head, slot.loaded_at = head, position
+            self._state_entries += len(head.state)
+        return head
+
+    async def _load(self, room_id: str) -> tuple[RoomHead | None, int]:
+        """Read a head, and the position of the log at which it is what was read."""
         async with self._database.transaction(
             "room_head", isolation="repeatable_read", readonly=True
         ) as tx:
+            position = await log.head(tx)
             row = await rooms.load_room(tx, room_id)
             if row is None:
-                return None
+                return None, position
             entries = await state.current_state(tx, row.room_nid)
             chain = await state.snapshot_chain(tx, row.state_nid)
         by_key = {(entry.type, entry.state_key): entry for entry in entries}
         parsed = [key for key in (CREATE, POWER_LEVELS, JOIN_RULES) if key in by_key]
         events = await self._cache.get(by_key[key].event_nid for key in parsed)
         loaded = {key: events[by_key[key].event_nid] for key in parsed}
-        return _head_of(row, entries, chain, loaded)
+        return _head_of(row, entries, chain, loaded), position
 
     def _take(self, entries: Sequence[LogEntry]) -> None:
         """Drop the heads of rooms that another node has written to.
@@ -118,10 +141,8 @@ class Heads:
             if not isinstance(entry, EventEntry):
                 continue
             slot = self._slots.get(entry.room_id)
-            if slot is None or slot.head is None or entry.record.event_nid == slot.head.version:
-                continue
-            if not self._nids.is_own(entry.record.event_nid):
-                slot.forget()
+            if slot is not None and not self._nids.is_own(entry.record.event_nid):
+                slot.overtake(entry.pos)
 
     def _forget_all(self) -> None:
         for slot in self._slots.values():

@@ -31,8 +31,22 @@ class NoPeers:
         self, sender: UserID, target: UserID, room_id: RoomID, content: JsonObject
     ) -> NoReturn:
         """Refuse: a user of another server would never hear of it."""
+        self.check_reachable(target)
+
+    def check_reachable(self, target: UserID) -> NoReturn:
+        """Refuse all users of other servers."""
         raise Forbidden("This server does not federate: only its own users can be invited")
 
     async def room_of_alias(self, alias: RoomAlias) -> tuple[RoomID, list[ServerName]] | None:
         """Find nothing: aliases of other servers cannot be resolved."""
+        return None
+
+    async def public_rooms(self, server: ServerName, query: JsonObject) -> NoReturn:
+        """Refuse: the directories of other servers are out of reach."""
+        raise Forbidden("This server does not federate: it has only its own room directory")
+
+    async def space_hierarchy(
+        self, room_id: RoomID, servers: Sequence[ServerName]
+    ) -> JsonObject | None:
+        """Find nothing: nobody else can be asked."""
         return None

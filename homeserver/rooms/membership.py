@@ -206,6 +206,9 @@ class Memberships:
             head = await self._heads.head(room_id)
             if head is not None:
                 await self._check_guest_access(head)
+        is_remote = server_name_of(target) != self._server_name
+        if content.get("membership") == "invite" and is_remote:
+            return await self._peers.invite(requester.user_id, target, room_id, content)
         unchanged: list[EventID] = []
 
         async def build(head: RoomHead) -> Sequence[Built]:

@@ -13,7 +13,7 @@ from homeserver.rooms.build import Built, Sent
 from homeserver.rooms.event_cache import EventCache
 from homeserver.rooms.head import RoomHead
 from homeserver.rooms.redactions import Redactions
-from homeserver.rooms.transactions import SentTransactions, TransactionKey
+from homeserver.rooms.transactions import SentTransactions, TransactionKey, redaction_path
 from homeserver.rooms.write import RoomWriter
 from homeserver.web.requester import Requester
 
@@ -112,8 +112,9 @@ class SendEvent:
         self, requester: Requester, draft: EventDraft, txn_id: str, origin_server_ts: int | None
     ) -> EventID:
         assert draft.room_id is not None
+        path = draft.type if draft.redacts is None else redaction_path(draft.redacts)
         key = TransactionKey(
-            requester.user_id, requester.device_id or "", draft.room_id, draft.type, txn_id
+            requester.user_id, requester.device_id or "", draft.room_id, path, txn_id
         )
         sent = Sent(key.device_id, txn_id, origin_server_ts)
 

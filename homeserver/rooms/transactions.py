@@ -8,6 +8,8 @@ from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Sequence
 from typing import NamedTuple, TypeAlias
 
+import msgspec
+
 from homeserver.protocol.identifiers import EventID, RoomID
 from homeserver.storage import events
 from homeserver.storage.database import Database
@@ -25,25 +27,34 @@ _Sent: TypeAlias = dict[tuple[int, str, str], EventID]
 
 
 class TransactionKey(NamedTuple):
-    """What a transaction ID is unique in: a device, a room and an event type (the path)."""
+    """What a transaction ID is unique in: a device, a room and the rest of the path.
+
+    `path` is an event type, or that of redactions with the event that is to be redacted.
+    """
 
     user_id: str
     device_id: str
     room_id: RoomID
-    event_type: str
+    path: str
     txn_id: str
+
+
+def redaction_path(redacts: str) -> str:
+    """Return the path of a request to redact an event."""
+    return f"m.room.redaction {redacts}"
 
 
 class SentTransactions:
     """Which events the devices of this node have sent under which transaction IDs.
 
     A device's recent sends are read once and then follow the log, so that a send costs no
-    statement. The compare-and-set of the room covers the moment in which another node's commit is
-    not in the tail yet: whoever loses it looks here again.
+    statement. Another node's commit that is not in the tail yet is not in the room's head either:
+    what is built on that loses the compare-and-set, and then looks here again.
     """
 
     def __init__(self, database: Database, tail: Tail, clock: Clock) -> None:
         self._database = database
+        self._tail = tail
         self._clock = clock
         self._devices: OrderedDict[_Device, _Sent] = OrderedDict()
         self._loading: dict[_Device, list[EventEntry]] = {}
@@ -69,12 +80,13 @@ class SentTransactions:
     async def event_of(self, key: TransactionKey, room_nid: int) -> EventID | None:
         """Return the event that the transaction has made, if it has made one."""
         device = (key.user_id, key.device_id)
+        await self._tail.catch_up()
         sent = self._devices.get(device)
         if sent is None:
             sent = await self._load(device)
         else:
             self._devices.move_to_end(device)
-        return sent.get((room_nid, key.event_type, key.txn_id))
+        return sent.get((room_nid, key.path, key.txn_id))
 
     async def _load(self, device: _Device) -> _Sent:
         missed = self._loading.setdefault(device, [])
@@ -85,7 +97,7 @@ class SentTransactions:
                 )
         finally:
             self._loading.pop(device, None)
-        sent = {(row.room_nid, row.type, row.txn_id): row.event_id for row in rows}
+        sent = {(row.room_nid, _path(row.type, row.core), row.txn_id): row.event_id for row in rows}
         for entry in missed:
             _remember(sent, entry)
         self._devices[device] = sent
@@ -107,4 +119,24 @@ class SentTransactions:
 def _remember(sent: _Sent, entry: EventEntry) -> None:
     record = entry.record
     if record.txn_id is not None:
-        sent[(record.room_nid, record.type, record.txn_id)] = record.event_id
+        path = _path(record.type, record.core)
+        sent[(record.room_nid, path, record.txn_id)] = record.event_id
+
+
+class _RedactionContent(msgspec.Struct):
+    redacts: str | None = None
+
+
+class _RedactionCore(msgspec.Struct):
+    content: _RedactionContent
+    redacts: str | None = None
+
+
+_decode = msgspec.json.Decoder(_RedactionCore).decode
+
+
+def _path(event_type: str, core: bytes | None) -> str:
+    if event_type != "m.room.redaction" or core is None:
+        return event_type
+    redaction = _decode(core)
+    return redaction_path(redaction.redacts or redaction.content.redacts or "")

@@ -1,9 +1,10 @@
 """Writing to a room: build on the head, queue, and build again when another node was first."""
 
+import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Final, TypeAlias
 
-from homeserver.errors import MatrixError, NotFound
+from homeserver.errors import Forbidden, MatrixError
 from homeserver.protocol.identifiers import RoomID
 from homeserver.rooms.build import Built, EventBuilder
 from homeserver.rooms.event_cache import EventCache
@@ -36,21 +37,21 @@ class RoomWriter:
         """Have events built on the room's head and return them when they are committed.
 
         They are committed together or not at all. The next write to the room builds on them
-        without waiting for the commit. Raises NotFound: this server does not know the room;
-        and what `build` raises.
+        without waiting for the commit. Raises Forbidden: this server does not know the room, and
+        must not tell that from one that the user is not in; and what `build` raises.
         """
         for _ in range(MAX_ATTEMPTS):
             slot = self._heads.slot(room_id)
             async with slot.lock:
                 head = await self._heads.loaded(slot, room_id)
                 if head is None:
-                    raise NotFound("Unknown room")
+                    raise Forbidden("You are not in this room")
                 built = await build(head)
                 if not built:
                     return built
                 committed = self._queue(slot, built)
             try:
-                await committed
+                await _ended(committed)
             except Lost:
                 continue
             return built
@@ -61,10 +62,22 @@ class RoomWriter:
         slot = self._heads.slot(built[0].event.room_id)
         await self._queue(slot, built)
 
-    def _queue(self, slot: RoomSlot, built: Sequence[Built]) -> Awaitable[None]:
+    def _queue(self, slot: RoomSlot, built: Sequence[Built]) -> "asyncio.Future[None]":
         for each in built:
             if each.write.redaction is not None:
                 self._cache.drop(each.write.redaction.target_nid)
         slot.head = built[-1].head
         unit = [each.write for each in built]
         return self._log_writer.append(self._appender, unit, on_lost=slot.forget)
+
+
+async def _ended(committed: "asyncio.Future[None]") -> None:
+    """Wait for a commit, to its end even when the client leaves.
+
+    A repetition of the request waits for this one. It must then find what came of it.
+    """
+    try:
+        await asyncio.shield(committed)
+    except asyncio.CancelledError:
+        await asyncio.wait([committed])
+        raise

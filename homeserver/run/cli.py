@@ -17,6 +17,17 @@ from homeserver.protocol.errors import InvalidIdentifier, InvalidSigningKey
 from homeserver.protocol.identifiers import parse_server_name
 from homeserver.run import compose
 from homeserver.run.lifecycle import run_until_stopped
+from homeserver.run.proxy_config import (
+    DEFAULT_MAX_UPLOAD_BYTES,
+    DEFAULT_PORT,
+    InvalidProxySetting,
+    ProxyProgram,
+    ProxySettings,
+    TlsFiles,
+    local_nodes,
+    proxy_config,
+    public_names,
+)
 from homeserver.run.register_user import NewUser, RegistrationFailed, local_url, register
 from homeserver.storage.database import DatabaseUnavailable, UnsuitableDatabase
 from homeserver.storage.migrate import MigrationFailed
@@ -34,6 +45,7 @@ _EXPLAINED: Final = (
     EmbeddedPostgresFailed,
     InvalidSigningKey,
     RegistrationFailed,
+    InvalidProxySetting,
     OSError,
 )
 
@@ -118,6 +130,22 @@ def _password(chosen: argparse.Namespace) -> str:
     return password
 
 
+def _proxy_config(chosen: argparse.Namespace) -> int:
+    config = _load(chosen)
+    certificate, key = chosen.tls_certificate, chosen.tls_key
+    if (certificate is None) != (key is None):
+        raise InvalidProxySetting("--tls-certificate and --tls-key need each other")
+    settings = ProxySettings(
+        nodes=chosen.node or local_nodes(config),
+        server_names=public_names(config),
+        port=chosen.port,
+        tls=None if certificate is None else TlsFiles(certificate, key),
+        max_upload_bytes=chosen.max_upload_bytes,
+    )
+    print(proxy_config(ProxyProgram(chosen.program), settings), end="")
+    return 0
+
+
 def _version(_chosen: argparse.Namespace) -> int:
     print(version())
     return 0
@@ -139,6 +167,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_check_config(commands)
     _add_generate_config(commands)
     _add_register_user(commands)
+    _add_proxy_config(commands)
     about = "print the version of this program"
     commands.add_parser("version", help=about, description=about).set_defaults(command=_version)
     return parser
@@ -191,6 +220,23 @@ def _add_register_user(commands: _Commands) -> None:
     user.add_argument("--admin", action="store_true", help="make a server administrator")
     user.add_argument("--url", help="address of the server, if it is not on this machine")
     user.set_defaults(command=_register_user)
+
+
+def _add_proxy_config(commands: _Commands) -> None:
+    about = "print the configuration of a reverse proxy that keeps rooms and callers on one node"
+    proxy = commands.add_parser("proxy-config", help=about, description=about)
+    _add_config(proxy)
+    proxy.add_argument("program", choices=[program.value for program in ProxyProgram])
+    node = proxy.add_argument("--node", action="append", metavar="HOST:PORT")
+    node.help = "a node, or unix:/path; any number; by default those of this configuration"
+    port = proxy.add_argument("--port", type=int, default=DEFAULT_PORT)
+    port.help = f"where the proxy listens without TLS; by default {DEFAULT_PORT}"
+    proxy.add_argument("--tls-certificate", metavar="FILE", help="PEM; then ports 443 and 8448")
+    proxy.add_argument("--tls-key", metavar="FILE", help="the key of the certificate")
+    upload = proxy.add_argument("--max-upload-bytes", type=int, metavar="BYTES")
+    upload.default = DEFAULT_MAX_UPLOAD_BYTES
+    upload.help = f"the largest upload that is let through; by default {DEFAULT_MAX_UPLOAD_BYTES}"
+    proxy.set_defaults(command=_proxy_config)
 
 
 def _add_config(parser: argparse.ArgumentParser) -> None:

@@ -16,6 +16,7 @@ from homeserver.config.model import Config
 from homeserver.protocol.identifiers import UserID
 from homeserver.protocol.json_types import JsonObject
 from homeserver.rooms.local_only import NoPeers
+from homeserver.run.account_data_routes import account_data_routes
 from homeserver.run.account_layer import AccountLayer, account_layer, account_routes
 from homeserver.run.foundation import Foundation, foundation
 from homeserver.run.health import HealthRoutes
@@ -87,6 +88,7 @@ async def running_server(
         routes: list[object] = [
             *account_routes(base, accounts, rooms),
             *room_routes(base, rooms, filters),
+            *account_data_routes(base),
             SyncRoutes(sync_layer(base, rooms), filters),
             HealthRoutes(metrics, {"database": lambda: _is_database_there(base)}, shutdown),
         ]

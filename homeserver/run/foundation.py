@@ -14,6 +14,7 @@ from homeserver.streams.bus import Bus, LocalBus, RedisBus
 from homeserver.streams.log_reader import LogReader
 from homeserver.streams.log_writer import LogWriter
 from homeserver.streams.notifier import Notifier
+from homeserver.streams.personal_rules import PersonalRuleIndex
 from homeserver.streams.tail import Tail
 from homeserver.streams.unread import UnreadCounts
 from homeserver.streams.user_rooms import UserRooms
@@ -45,6 +46,7 @@ class Foundation(msgspec.Struct, frozen=True, kw_only=True):
     log_writer: LogWriter
     notifier: Notifier
     user_rooms: UserRooms
+    personal_rules: PersonalRuleIndex
     unread: UnreadCounts
 
 
@@ -101,6 +103,7 @@ async def foundation(
             log_writer=log_writer,
             notifier=Notifier(tail),
             user_rooms=UserRooms(database, tail),
+            personal_rules=PersonalRuleIndex(database, tail),
             unread=UnreadCounts(database, tail),
         )
         await tail.start()

@@ -1,5 +1,10 @@
 """/sync, put together."""
 
+from client_api.sync.account_data_stream import (
+    AccountDataChanges,
+    GlobalAccountData,
+    RoomAccountData,
+)
 from client_api.sync.lazy_members import LazyMembers, SenderMembers
 from client_api.sync.room_choice import RoomChoices
 from client_api.sync.rooms import RoomSections
@@ -10,11 +15,14 @@ from client_api.sync.sync import Sync
 from client_api.sync.timelines import Timelines
 from homeserver.run.foundation import Foundation
 from homeserver.run.room_layer import RoomLayer
+from homeserver.services.push_rules import PushRules
 
 
 def sync_layer(base: Foundation, rooms: RoomLayer) -> Sync:
     """Put /sync together."""
     database, tail = base.database, base.tail
+    account_data_changes = AccountDataChanges(tail)
+    push_rules = PushRules(database, base.log_writer, tail)
     sections = RoomSections(
         RoomChoices(database, tail, rooms.visibility),
         Timelines(database, tail),
@@ -24,7 +32,16 @@ def sync_layer(base: Foundation, rooms: RoomLayer) -> Sync:
         rooms.visibility,
         base.unread,
         SenderMembers(rooms.heads),
+        streams=[RoomAccountData(database, account_data_changes)],
     )
     return Sync(
-        tail, base.reader, base.notifier, base.user_rooms, sections, base.clock, base.shutdown
+        tail,
+        base.reader,
+        base.notifier,
+        base.user_rooms,
+        base.personal_rules,
+        sections,
+        base.clock,
+        base.shutdown,
+        streams=[GlobalAccountData(database, account_data_changes, push_rules)],
     )

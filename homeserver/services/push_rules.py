@@ -26,6 +26,8 @@ from homeserver.streams.tail import Tail
 
 # The type of the account data that shows the rules to clients.
 PUSH_RULES: Final = "m.push_rules"
+# All of a user's rules are read and written as one: this is room for thousands of muted rooms.
+MAX_RULES_BYTES: Final = 2 * 1024 * 1024
 
 _encode: Final = msgspec.json.Encoder().encode
 
@@ -45,14 +47,15 @@ class PushRules:
 
     async def as_account_data(self, user_id: UserID) -> bytes:
         """Return the content of the account data `m.push_rules`, as JSON."""
-        rules = await self.of_user(user_id)
-        return _encode({"global": rules.to_json(user_id)})
+        return _content(user_id, await self.of_user(user_id))
 
-    async def changed_after(self, user_id: UserID, position: int) -> bool:
-        """Whether the user's rules have changed after a position."""
+    async def as_account_data_after(self, user_id: UserID, position: int) -> bytes | None:
+        """Return the same if the rules have changed after a position of the log, else None."""
         async with self._database.connection("push_rules") as connection:
             row = await push_rules.rules_of(connection, user_id)
-        return row is not None and row.pos > position
+        if row is None or row.pos <= position:
+            return None
+        return _content(user_id, merged(decode_rules(row.rules), DEFAULT_RULES))
 
     async def rule(self, user_id: UserID, kind: RuleKind, rule_id: str) -> Rule:
         """Return one rule in force. Raises NotFound."""
@@ -112,12 +115,18 @@ class PushRules:
 
         async def write(tx: Transaction) -> int:
             await push_rules.lock(tx, user_id)
-            changed = _changed(await _rules_of(tx, user_id), change)
-            return await push_rules.put(tx, user_id, _encode(changed))
+            changed = _encode(_changed(await _rules_of(tx, user_id), change))
+            if len(changed) > MAX_RULES_BYTES:
+                raise TooLarge(f"Your push rules would be larger than {MAX_RULES_BYTES} bytes")
+            return await push_rules.put(tx, user_id, changed)
 
         position = await self._database.run_transaction(write, "push_rules")
         self._log_writer.announce(position)
         await self._tail.reach(position)
+
+
+def _content(user_id: UserID, rules: RuleSet) -> bytes:
+    return _encode({"global": rules.to_json(user_id)})
 
 
 async def _rules_of(connection: Connection, user_id: UserID) -> UserRules:

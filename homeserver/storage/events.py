@@ -200,6 +200,8 @@ class SentTransaction(NamedTuple):
     type: str
     txn_id: str
     event_id: EventID
+    # Of redactions only: the target belongs to the path of the request.
+    core: bytes | None
 
 
 async def sent_transactions(
@@ -208,7 +210,9 @@ async def sent_transactions(
     """Read what a device has sent with transaction IDs since a time (server clock, ms)."""
     rows = await connection.fetch(
         """
-        SELECT e.room_nid, e.type, e.txn_id, e.event_id FROM events e
+        SELECT e.room_nid, e.type, e.txn_id, e.event_id,
+               CASE WHEN e.type = 'm.room.redaction' THEN e.core END
+        FROM events e
         WHERE e.sender = $1 AND e.device_id = $2 AND e.txn_id IS NOT NULL
           AND e.origin_server_ts >= $3
         """,

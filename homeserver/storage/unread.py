@@ -1,75 +1,138 @@
-"""Unread counts: what users have read, and where an event counts differently for one user."""
+"""Unread counts: what users have read, and where an event counts differently for one user.
+
+A room's timeline has parts: the main timeline (thread number None) and its threads. Each has
+running counts of what notifies, and highlights, by the default push rules.
+"""
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
+from homeserver.protocol.identifiers import EventID
 from homeserver.storage.database import Connection
 
 
 async def notifications_after(
     connection: Connection, room_nids: Sequence[int], after: int, upto: int
-) -> list[tuple[int, str, int, bool]]:
-    """Return (position, user, notify delta, is highlight) of exceptions in (after, upto]."""
+) -> list[tuple[int, str, int, int]]:
+    """Return (position, user, notify delta, highlight delta) of exceptions in (after, upto]."""
     rows = await connection.fetch(
         """
-        SELECT pos, user_id, notify_delta, is_highlight FROM user_notifications
+        SELECT pos, user_id, notify_delta, highlight_delta FROM user_notifications
         WHERE room_nid = ANY ($1::bigint[]) AND pos > $2 AND pos <= $3
         """,
         list(room_nids),
         after,
         upto,
     )
-    return [(row["pos"], row["user_id"], row["notify_delta"], row["is_highlight"]) for row in rows]
+    return [
+        (row["pos"], row["user_id"], row["notify_delta"], row["highlight_delta"]) for row in rows
+    ]
 
 
-class ReadBaseline(NamedTuple):
-    """What a user has read of a room's main timeline, with what counts differently since.
+class ReadPart(NamedTuple):
+    """How far a user has read a part of a room, as its counts there.
 
-    Unread notifications are the room's counter less `notify_seq` plus `notify_extra`.
+    Unread notifications are its running count less `notify_seq` plus `notify_extra`: that is what
+    counts differently for the user, up to position `extra_pos`.
     """
 
     read_pos: int
     notify_seq: int
     highlight_seq: int
-    notify_extra: int
-    highlight_extra: int
+    notify_extra: int = 0
+    highlight_extra: int = 0
+    extra_pos: int = 0
 
 
-async def baselines_of(connection: Connection, user_id: str) -> dict[int, ReadBaseline]:
-    """Return the baselines of all rooms that the user has read something of."""
-    rows = await connection.fetch(
-        """
-        SELECT c.room_nid, c.read_pos, c.notify_seq, c.highlight_seq,
-               coalesce(n.notify, 0) - coalesce(d.notify, 0) AS notify_extra,
-               coalesce(n.highlight, 0) - coalesce(d.highlight, 0) AS highlight_extra
-        FROM (
-            SELECT DISTINCT ON (r.room_nid) r.room_nid, r.read_pos, r.notify_seq, r.highlight_seq
-            FROM read_counters r
-            WHERE r.user_id = $1 AND r.thread_id IN ('', 'main')
-            ORDER BY r.room_nid, r.read_pos DESC
-        ) c
+class PartRow(NamedTuple):
+    """What a user has read of one part; `whole_pos` is how far of the whole room."""
+
+    room_nid: int
+    thread_nid: int | None
+    whole_pos: int
+    part: ReadPart
+
+
+async def parts_read(
+    connection: Connection, user_id: str, room_nids: Sequence[int] | None
+) -> list[PartRow]:
+    """Read how far a user has read: main timelines, and those threads with something unread.
+
+    Of the given rooms, or of all; rooms of which the user has read nothing are left out.
+    """
+    rows = await connection.fetch(_PARTS_READ, user_id, room_nids and list(room_nids))
+    return [PartRow(row[0], row[1], row[2], ReadPart(*list(row)[3:])) for row in rows]
+
+
+# Redacted events count no more: their rows of user_notifications are gone, and what they have
+# added to the running counts stands in count_corrections.
+_PARTS_READ: Final = """
+    WITH reads AS MATERIALIZED (
+        SELECT r.room_nid, r.thread_id, r.read_pos, r.notify_seq, r.highlight_seq
+        FROM read_counters r
+        WHERE r.user_id = $1 AND ($2::bigint[] IS NULL OR r.room_nid = ANY ($2))
+    ), whole AS (
+        SELECT r.room_nid,
+               coalesce(max(r.read_pos) FILTER (WHERE r.thread_id = ''), 0) AS read_pos
+        FROM reads r GROUP BY r.room_nid
+    ), parts AS (
+        SELECT w.room_nid, NULL::bigint AS thread_nid, w.read_pos AS whole_pos,
+               coalesce(m.read_pos, 0) AS read_pos, coalesce(m.notify_seq, 0) AS notify_seq,
+               coalesce(m.highlight_seq, 0) AS highlight_seq,
+               NULL::bigint AS notify_now, NULL::bigint AS highlight_now
+        FROM whole w
+        LEFT JOIN LATERAL (
+            SELECT r.read_pos, r.notify_seq, r.highlight_seq FROM reads r
+            WHERE r.room_nid = w.room_nid AND r.thread_id IN ('', 'main')
+            ORDER BY r.read_pos DESC LIMIT 1
+        ) m ON true
+        UNION ALL
+        SELECT w.room_nid, h.thread_nid, w.read_pos, greatest(w.read_pos, o.read_pos),
+               coalesce(o.notify_seq, b.notify_seq, 0),
+               coalesce(o.highlight_seq, b.highlight_seq, 0), h.notify_seq, h.highlight_seq
+        FROM whole w
+        JOIN threads h ON h.room_nid = w.room_nid AND h.newest_pos > w.read_pos
+        JOIN events root ON root.event_nid = h.thread_nid
+        LEFT JOIN reads o ON o.room_nid = w.room_nid AND o.thread_id = root.event_id
+                         AND o.read_pos >= w.read_pos
+        LEFT JOIN LATERAL (
+            SELECT e.notify_seq, e.highlight_seq FROM events e
+            WHERE o.read_pos IS NULL AND e.thread_nid = h.thread_nid AND e.pos <= w.read_pos
+              AND e.sub = 0
+            ORDER BY e.pos DESC LIMIT 1
+        ) b ON true
+    ), counted AS (
+        SELECT p.*, coalesce(n.notify, 0) - coalesce(d.notify, 0) AS notify_extra,
+               coalesce(n.highlight, 0) - coalesce(d.highlight, 0) AS highlight_extra,
+               greatest(n.pos, d.pos, 0) AS extra_pos
+        FROM parts p
         LEFT JOIN LATERAL (
             SELECT sum(u.notify_delta)::bigint AS notify,
-                   count(*) FILTER (WHERE u.is_highlight) AS highlight
+                   sum(u.highlight_delta)::bigint AS highlight, max(u.pos) AS pos
             FROM user_notifications u
-            WHERE u.user_id = $1 AND u.room_nid = c.room_nid AND u.pos > c.read_pos
-              AND u.thread_nid IS NULL
+            WHERE u.user_id = $1 AND u.room_nid = p.room_nid AND u.pos > p.read_pos
+              AND u.thread_nid IS NOT DISTINCT FROM p.thread_nid
         ) n ON true
         LEFT JOIN LATERAL (
-            SELECT sum(k.notify)::bigint AS notify, sum(k.highlight)::bigint AS highlight
+            SELECT sum(k.notify)::bigint AS notify, sum(k.highlight)::bigint AS highlight,
+                   max(k.event_pos) AS pos
             FROM count_corrections k
-            WHERE k.room_nid = c.room_nid AND k.event_pos > c.read_pos AND k.thread_nid IS NULL
+            WHERE k.room_nid = p.room_nid AND k.event_pos > p.read_pos
+              AND k.thread_nid IS NOT DISTINCT FROM p.thread_nid
         ) d ON true
-        """,
-        user_id,
     )
-    return {row["room_nid"]: ReadBaseline(*list(row)[1:]) for row in rows}
+    SELECT c.room_nid, c.thread_nid, c.whole_pos, c.read_pos, c.notify_seq, c.highlight_seq,
+           c.notify_extra, c.highlight_extra, c.extra_pos
+    FROM counted c
+    WHERE c.thread_nid IS NULL OR c.notify_now - c.notify_seq + c.notify_extra <> 0
+       OR c.highlight_now - c.highlight_seq + c.highlight_extra <> 0
+"""
 
 
-async def room_counters(
+async def room_counts(
     connection: Connection, room_nids: Sequence[int]
 ) -> dict[int, tuple[int, int]]:
-    """Return the running (notify, highlight) counters of rooms' main timelines."""
+    """Return the running (notify, highlight) counts of rooms' main timelines."""
     rows = await connection.fetch(
         """
         SELECT room_nid, notify_seq, highlight_seq FROM rooms WHERE room_nid = ANY ($1::bigint[])
@@ -77,3 +140,34 @@ async def room_counters(
         list(room_nids),
     )
     return {row["room_nid"]: (row["notify_seq"], row["highlight_seq"]) for row in rows}
+
+
+class ThreadCounts(NamedTuple):
+    """The running counts of a thread, and the position of its newest event."""
+
+    room_nid: int
+    thread_nid: int
+    newest_pos: int
+    notify_seq: int
+    highlight_seq: int
+
+
+async def thread_counts(connection: Connection, room_nids: Sequence[int]) -> list[ThreadCounts]:
+    """Return the counts of all threads of rooms, those first that were written to long ago."""
+    rows = await connection.fetch(
+        """
+        SELECT room_nid, thread_nid, newest_pos, notify_seq, highlight_seq FROM threads
+        WHERE room_nid = ANY ($1::bigint[]) ORDER BY newest_pos
+        """,
+        list(room_nids),
+    )
+    return [ThreadCounts(*row) for row in rows]
+
+
+async def thread_ids(connection: Connection, thread_nids: Sequence[int]) -> dict[int, EventID]:
+    """Return the IDs of the roots of threads."""
+    rows = await connection.fetch(
+        "SELECT event_nid, event_id FROM events WHERE event_nid = ANY ($1::bigint[])",
+        list(thread_nids),
+    )
+    return {row["event_nid"]: EventID(row["event_id"]) for row in rows}

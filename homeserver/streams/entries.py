@@ -114,4 +114,32 @@ class UserEntry(NamedTuple):
     device_id: str | None
 
 
-LogEntry: TypeAlias = EventEntry | UserEntry
+class ReadPoint(NamedTuple):
+    """What a receipt reads: up to a position, in one thread where `thread_nid` names it.
+
+    The running counts are those of the main timeline or the thread at that position.
+    """
+
+    read_pos: int
+    thread_nid: int | None
+    notify_seq: int
+    highlight_seq: int
+
+
+class ReceiptEntry(NamedTuple):
+    """A receipt went forward; `thread_id` is '' for an unthreaded one, `ts` is in ms.
+
+    `read` is there where this node has written it, and for local users.
+    """
+
+    pos: int
+    room_nid: int
+    user_id: str
+    receipt_type: str
+    thread_id: str
+    event_id: str
+    ts: int
+    read: ReadPoint | None = None
+
+
+LogEntry: TypeAlias = EventEntry | UserEntry | ReceiptEntry

@@ -62,6 +62,8 @@ EventUnit: TypeAlias = Sequence[EventWrite]
 class EventAppender:
     """Writes batches of events and makes the tail's entries of them."""
 
+    locks_rooms = True
+
     async def append(self, connection: Connection, writes: Sequence[EventUnit]) -> Outcome:
         """Write units of events in order; all of a room's events stand or fall together."""
         result = await append_events(connection, _batch_of(writes))

@@ -2,11 +2,12 @@
 
 from collections import defaultdict
 
-from homeserver.storage import events, log, rooms, unread
+from homeserver.storage import events, log, receipts, rooms, unread
 from homeserver.storage.database import Connection, Database
 from homeserver.streams.entries import (
     EventEntry,
     LogEntry,
+    ReceiptEntry,
     Redacted,
     StateChange,
     UserCount,
@@ -36,6 +37,8 @@ class LogReader:
             entries.extend(await _read_events(connection, after, upto))
             users = await log.user_changes_after(connection, after, upto)
             entries.extend(UserEntry(*row) for row in users)
+            read = await receipts.receipts_after(connection, after, upto)
+            entries.extend(ReceiptEntry(*row) for row in read)
         entries.sort(key=lambda entry: entry.pos)
         return entries
 
@@ -52,10 +55,10 @@ async def _read_events(connection: Connection, after: int, upto: int) -> list[Ev
             StateChange(row.key_nid, key, row.event_nid, row.event_id, row.membership)
         )
     counts: dict[int, list[UserCount]] = defaultdict(list)
-    for pos, user_id, delta, is_highlight in await unread.notifications_after(
+    for pos, user_id, notify_delta, highlight_delta in await unread.notifications_after(
         connection, room_nids, after, upto
     ):
-        counts[pos].append(UserCount(user_id, delta, is_highlight))
+        counts[pos].append(UserCount(user_id, notify_delta, highlight_delta))
     redacted = await events.redacted_by(
         connection,
         [record.event_nid for record in records if record.type == "m.room.redaction"],

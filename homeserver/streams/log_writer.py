@@ -38,6 +38,11 @@ class Outcome(NamedTuple):
 class Appender(Protocol):
     """Writes one kind of change; each kind of the log has one."""
 
+    @property
+    def locks_rooms(self) -> bool:
+        """Whether rows of rooms are locked before the log: such kinds are written first."""
+        ...
+
     async def append(self, connection: Connection, writes: Sequence[Any]) -> Outcome:
         """Write a batch with one statement that takes its positions."""
         ...
@@ -89,7 +94,7 @@ class LogWriter:
 
     def announce(self, position: int) -> None:
         """Tell the tail and the other nodes of a position that a transaction of its own took."""
-        self._tail.heard(position)
+        self._tail.expect(position)
         self._bus.announce(position)
 
     async def _write_all(self) -> None:
@@ -159,9 +164,11 @@ class DatabaseStopped(Exception):
 
 
 async def _append_kinds(connection: Connection, kinds: dict[Appender, list[_Waiting]]) -> _Outcomes:
+    # Room rows, then the log: otherwise two nodes could wait for each other.
+    ordered = sorted(kinds, key=lambda appender: not appender.locks_rooms)
     return [
-        (await appender.append(connection, [each.write for each in waiting]), waiting)
-        for appender, waiting in kinds.items()
+        (await each.append(connection, [one.write for one in kinds[each]]), kinds[each])
+        for each in ordered
     ]
 
 

@@ -4,7 +4,8 @@ import asyncio
 from collections.abc import Collection, Sequence
 
 from homeserver.protocol.identifiers import UserID
-from homeserver.streams.entries import EventEntry, LogEntry
+from homeserver.storage.receipts import PUBLIC
+from homeserver.streams.entries import EventEntry, LogEntry, ReceiptEntry
 from homeserver.streams.tail import Tail
 
 
@@ -89,5 +90,7 @@ class Notifier:
                 self.wake_room(entry.room_nid)
                 if entry.record.type == "m.room.member" and entry.record.state_key:
                     self.wake_user(entry.record.state_key)
+            elif isinstance(entry, ReceiptEntry) and entry.receipt_type == PUBLIC:
+                self.wake_room(entry.room_nid)
             else:
                 self.wake_user(entry.user_id)

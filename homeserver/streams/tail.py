@@ -26,17 +26,27 @@ MAX_GAP = 5_000
 class Tail:
     """The newest entries of the log, by position and by room."""
 
-    def __init__(self, reader: LogReader, tasks: Tasks, *, max_entries: int = MAX_ENTRIES) -> None:
+    def __init__(
+        self,
+        reader: LogReader,
+        tasks: Tasks,
+        *,
+        max_entries: int = MAX_ENTRIES,
+        max_gap: int = MAX_GAP,
+    ) -> None:
         self._reader = reader
         self._tasks = tasks
         self._max_entries = max_entries
+        self._max_gap = max_gap
         self._entries: deque[LogEntry] = deque()
         self._by_room: dict[int, deque[EventEntry]] = {}
         # The redactions among the entries, by the number of the event that they took effect on.
         self._redactions: dict[int, EventEntry] = {}
         self._followers: list[TailFollower] = []
         self._resets: list[Callable[[], None]] = []
+        # How far the log is known to have come, and how far somebody on the bus says it has.
         self._known_head = 0
+        self._hint = 0
         self._catching_up: asyncio.Task[None] | None = None
         self._waiters: list[tuple[int, asyncio.Future[None]]] = []
         # All entries with floor < pos <= position are here.
@@ -58,25 +68,34 @@ class Tail:
         if base_pos == self.position and self._catching_up is None:
             self._advance(entries, upto)
         else:
-            self.heard(upto)
+            self.expect(upto)
+
+    def expect(self, position: int) -> None:
+        """Learn that the log has reached a position; what is missing is read back."""
+        self._known_head = max(self._known_head, position)
+        self._begin_to_catch_up()
 
     def heard(self, position: int) -> None:
-        """Take the hint that the log has reached a position; what is missing is read back."""
-        self._known_head = max(self._known_head, position)
-        if self._known_head > self.position and self._catching_up is None:
-            self._catching_up = self._tasks.spawn("tail catch-up", self._catch_up())
+        """Take the hint that the log may have reached a position: look, and read it back."""
+        self._hint = max(self._hint, position)
+        self._begin_to_catch_up()
 
     async def reach(self, position: int) -> None:
         """Wait until the tail has reached a position, which the log has."""
         if position > self.position:
             future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
             self._waiters.append((position, future))
-            self.heard(position)
+            self.expect(position)
             await future
+
+    async def catch_up(self) -> None:
+        """Wait until the tail has reached every commit that this node knows of."""
+        if self._known_head > self.position:
+            await self.reach(self._known_head)
 
     async def poll(self) -> None:
         """Look whether another node's wake-up was lost."""
-        self.heard(await self._reader.head())
+        self.expect(await self._reader.head())
 
     def room_entries(self, room_nid: int, after: int, upto: int) -> list[EventEntry]:
         """Return the room's entries at positions in (after, upto], oldest first.
@@ -123,20 +142,25 @@ class Tail:
         await self.reach(position)
         return self.entries_after(position) if position >= self.floor else None
 
+    def _begin_to_catch_up(self) -> None:
+        if max(self._known_head, self._hint) > self.position and self._catching_up is None:
+            self._catching_up = self._tasks.spawn("tail catch-up", self._catch_up())
+
     async def _catch_up(self) -> None:
         try:
-            while self._known_head > self.position:
-                hint = self._known_head
+            while max(self._known_head, self._hint) > self.position:
+                hint = self._hint
                 head = await self._reader.head()
-                if self._known_head == hint:
-                    # A hint is what anybody may say on the bus; the log itself decides.
-                    self._known_head = head
+                self._known_head = max(self._known_head, head)
+                if self._hint == hint:
+                    # The log itself decides what anybody may say on the bus.
+                    self._hint = head
                 await self._read_up_to(head)
         finally:
             self._catching_up = None
 
     async def _read_up_to(self, head: int) -> None:
-        if head - self.position > MAX_GAP:
+        if head - self.position > self._max_gap:
             self._restart(head)
         elif head > self.position:
             self._advance(await self._reader.read(self.position, head), head)
@@ -178,11 +202,10 @@ class Tail:
             entry.redact_replaced(by.redaction.core)
 
     def _redact(self, room: Iterable[EventEntry], by: EventEntry, redaction: Redacted) -> None:
-        is_first = self._redactions.setdefault(redaction.event_nid, by) is by
-        if is_first and not _apply_redaction(room, by, redaction):
-            is_first = False
-            del self._redactions[redaction.event_nid]
-        if not is_first:
+        if self._redactions.setdefault(redaction.event_nid, by) is by:
+            _apply_redaction(room, by, redaction)
+        else:
+            # Only the first redaction of an event takes effect.
             by.redaction = None
 
     def _drop_oldest(self) -> None:
@@ -207,19 +230,13 @@ class Tail:
         self._waiters = waiting
 
 
-def _apply_redaction(room: Iterable[EventEntry], by: EventEntry, redaction: Redacted) -> bool:
-    """Do to the entries what PostgreSQL has done to an event and to what is told of it elsewhere.
-
-    False: another redaction has taken effect before.
-    """
+def _apply_redaction(room: Iterable[EventEntry], by: EventEntry, redaction: Redacted) -> None:
+    """Do to the entries what PostgreSQL has done to an event and to what is told of it elsewhere."""
     target = next((each for each in room if each.record.event_nid == redaction.event_nid), None)
     if target is not None:
-        if target.record.redaction_id not in (None, by.record.event_id):
-            return False
         target.redact(redaction.core, by)
     for entry in room:
         if entry.record.replaces_nid == redaction.event_nid:
             entry.redact_replaced(redaction.core)
         elif target is not None and entry.record.redaction_id == target.record.event_id:
             entry.redact_redaction(redaction.core)
-    return True

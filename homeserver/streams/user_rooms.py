@@ -65,6 +65,8 @@ class UserRooms:
 def _user_changed_by(entry: LogEntry) -> str | None:
     if isinstance(entry, UserEntry):
         return entry.user_id if entry.kind == ROOM_FORGOTTEN else None
+    if not isinstance(entry, EventEntry):
+        return None
     is_member = entry.state_changes and entry.record.type == "m.room.member"
     return entry.record.state_key if is_member else None
 

@@ -101,11 +101,11 @@ async def test_what_two_nodes_write_to_one_room_is_there_once_and_in_one_order(
         sends_all(alice.here, room, "here", EVENTS_PER_NODE),
         sends_all(alice.there, room, "there", EVENTS_PER_NODE),
     )
-    seen_here, seen_there = await timeline(alice.here, room), await timeline(alice.there, room)
-    assert seen_here == seen_there
-    ids = [event["event_id"] for event in seen_here if event["type"] == "m.room.message"]
-    assert sorted(ids) == sorted([*sent_here.values(), *sent_there.values()])
-    order = [event["event_id"] for event in seen_here]
+    events = await timeline(alice.here, room)
+    messages = [event["event_id"] for event in events if event["type"] == "m.room.message"]
+    assert sorted(messages) == sorted([*sent_here.values(), *sent_there.values()])
+    order = [event["event_id"] for event in events]
+    assert [event["event_id"] for event in await timeline(alice.there, room)] == order
     assert await prev_events_of(database_dsn, order) == [[], *([each] for each in order[:-1])]
 
 

@@ -1,0 +1,21 @@
+"""Nodes that are nothing but a log."""
+
+from collections.abc import AsyncIterator
+
+import pytest
+
+from tests.streams.nodes import StreamNode, stream_node
+from tests.support.clock import FakeClock
+
+
+@pytest.fixture
+async def node(database_dsn: str, clock: FakeClock) -> AsyncIterator[StreamNode]:
+    async with stream_node(database_dsn, clock, "first") as started:
+        yield started
+
+
+@pytest.fixture
+async def other(database_dsn: str, clock: FakeClock) -> AsyncIterator[StreamNode]:
+    """A second node over the same database."""
+    async with stream_node(database_dsn, clock, "second") as started:
+        yield started
