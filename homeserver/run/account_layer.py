@@ -123,7 +123,7 @@ def account_routes(base: Foundation, accounts: AccountLayer, rooms: RoomLayer) -
     config = base.config
     uia = Uia(base.database, _stages(base, accounts), base.clock)
     reauthentication = Reauthentication(uia, base.database)
-    discovery = Discovery(config.discovery, base_url=config.public_base_url)
+    discovery = Discovery(config.discovery, base_url=_base_url(base))
     devices = Devices(base.database, accounts.changes, base.clock)
     login_tokens = LoginTokens(
         base.database, base.clock, lifetime_ms=config.sessions.login_token_lifetime_ms
@@ -165,7 +165,18 @@ def _own_account_routes(
         base.tasks,
         base.clock,
     )
+    base.tasks.every("unfinished deactivations", _EXPIRY_SECONDS, deactivation.finish)
     return [AccountRoutes(password_change, deactivation)]
+
+
+def _base_url(base: Foundation) -> str | None:
+    """Return where clients reach this server; None where it can only be guessed."""
+    config = base.config
+    has_fixed_ports = all(listener.port != 0 for listener in config.listeners)
+    is_known = config.server.public_base_url is not None or (
+        config.is_local_only and has_fixed_ports
+    )
+    return config.public_base_url if is_known else None
 
 
 def _stages(base: Foundation, accounts: AccountLayer) -> list[Stage]:
@@ -190,7 +201,7 @@ def _login_methods(
     if config.passwords.login_enabled:
         methods.append(PasswordLogin(accounts.password_check))
     methods.append(TokenLogin(login_tokens, is_given_to_users=config.sessions.login_tokens_enabled))
-    if config.jwt.secret is not None:
+    if config.jwt.enabled:
         methods.append(JwtLogin(config.jwt, accounts.names, accounts.accounts, base.clock))
     return methods
 

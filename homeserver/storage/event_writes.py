@@ -11,6 +11,8 @@ OUTLIER = 1
 REJECTED = 2
 SOFT_FAILED = 4
 PARTIAL_STATE = 8
+# Set by PostgreSQL (migrations/0009), never by who writes an event.
+HAS_CHILDREN = 16
 
 
 class NewRoomWrite(NamedTuple):

@@ -140,11 +140,48 @@ async def newest_receipts(
     return [ReceiptRow(*row) for row in rows]
 
 
-async def is_thread(connection: Connection, room_nid: int, thread_nid: int) -> bool:
+async def thread_with(
+    connection: Connection, room_nid: int, thread_id: str, event_id: str
+) -> int | None:
+    """Return the number of a thread of the room if an event has to do with it, else None.
+
+    The event is in the thread, or its root, or related to the root over at most three hops.
+    """
+    found: int | None = await connection.fetchval(
+        """
+        WITH RECURSIVE ancestors (event_id, hops) AS (
+            SELECT $3, 0
+            UNION ALL
+            SELECT r.parent_id, a.hops + 1
+            FROM ancestors a
+            JOIN events e ON e.event_id = a.event_id
+            JOIN relations r ON r.event_nid = e.event_nid
+            WHERE a.hops < 3
+        )
+        SELECT h.thread_nid
+        FROM events root JOIN threads h ON h.thread_nid = root.event_nid
+        WHERE h.room_nid = $1 AND root.event_id = $2
+          AND (EXISTS (SELECT FROM ancestors a WHERE a.event_id = $2)
+               OR EXISTS (SELECT FROM events e
+                          WHERE e.event_id = $3 AND e.thread_nid = root.event_nid))
+        """,
+        room_nid,
+        thread_id,
+        event_id,
+    )
+    return found
+
+
+async def is_thread(connection: Connection, room_nid: int, thread_id: str) -> bool:
     """Say whether an event is the root of a thread of the room."""
     found: bool = await connection.fetchval(
-        "SELECT EXISTS (SELECT FROM threads WHERE room_nid = $1 AND thread_nid = $2)",
+        """
+        SELECT EXISTS (
+            SELECT FROM events root JOIN threads h ON h.thread_nid = root.event_nid
+            WHERE h.room_nid = $1 AND root.event_id = $2
+        )
+        """,
         room_nid,
-        thread_nid,
+        thread_id,
     )
     return found

@@ -7,6 +7,7 @@ reading them back, so that its entries are always the whole log between `floor` 
 import asyncio
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
+from itertools import islice
 from typing import TypeAlias
 
 from homeserver.streams.entries import EventEntry, LogEntry, Redacted
@@ -21,6 +22,8 @@ TailFollower: TypeAlias = Callable[[Sequence[LogEntry]], None]
 MAX_ENTRIES = 20_000
 # A longer gap is not worth reading into memory: the tail starts anew behind it.
 MAX_GAP = 5_000
+# An event that is not among these is looked up in PostgreSQL.
+MAX_SEARCHED = 100
 
 
 class Tail:
@@ -110,6 +113,11 @@ class Tail:
                 found.append(entry)
         found.reverse()
         return found
+
+    def find(self, room_nid: int, event_id: str) -> EventEntry | None:
+        """Return the entry of an event, if it is among the newest of the room."""
+        newest = islice(reversed(self._by_room.get(room_nid, ())), MAX_SEARCHED)
+        return next((entry for entry in newest if entry.record.event_id == event_id), None)
 
     def last_position_of(self, room_nid: int) -> int:
         """Return the position of the room's newest entry, or 0 when it is below the floor."""

@@ -87,10 +87,9 @@ class OutgoingHttp:
             if _is_address(host) and not self._rules.allows(host):
                 raise RemoteError(host, "the address may not be contacted")
             async with self._client().post(url, data=fields, allow_redirects=False) as response:
-                body = await response.content.read(_MAX_ANSWER_BYTES)
-                if response.status != 200 or not response.content.at_eof():
-                    raise RemoteError(host, "unexpected answer", status=response.status)
-                return decode_json(body)
+                if response.status != 200:
+                    raise RemoteError(host, "unexpected status", status=response.status)
+                return decode_json(await _read_all(response, host))
         except (aiohttp.ClientError, OSError, TimeoutError, InvalidJson) as error:
             raise RemoteError(host, str(error) or type(error).__name__) from error
 
@@ -104,10 +103,17 @@ class OutgoingHttp:
             connector = aiohttp.TCPConnector(
                 resolver=_GuardedResolver(self._rules), ssl=self._verify_tls
             )
-            self._session = ClientSession(
-                connector=connector, timeout=_TIMEOUT, trust_env=False
-            )
+            self._session = ClientSession(connector=connector, timeout=_TIMEOUT, trust_env=False)
         return self._session
+
+
+async def _read_all(response: aiohttp.ClientResponse, host: str) -> bytes:
+    body = bytearray()
+    async for chunk in response.content.iter_any():
+        body += chunk
+        if len(body) > _MAX_ANSWER_BYTES:
+            raise RemoteError(host, "the answer is too large")
+    return bytes(body)
 
 
 def _is_address(host: str) -> bool:
