@@ -39,7 +39,7 @@ quick-tests:
 
 bench: dev-venv
 	@for benchmark in benchmarks/[a-z]*.py; do \
-		echo "== $$benchmark"; $(BIN)/python $$benchmark || exit 1; \
+		name=$$(basename $$benchmark .py); echo "== $$name"; $(BIN)/python -m benchmarks.$$name || exit 1; \
 	done
 
 docs: dev-venv

@@ -64,7 +64,7 @@ class NotYet(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Deviation(msgspec.Struct, frozen=True, kw_only=True):
-    """A fact (`auth` or `rate_limit`) in which an endpoint differs on purpose, and why."""
+    """A fact (`auth`, `deprecated`, `rate_limit`) that differs on purpose, and why."""
 
     api: str
     operation_id: str
@@ -151,8 +151,6 @@ def _differences(
     faults = []
     if endpoint.spec != operation.anchor:
         faults.append(f"{_name(operation.key)}: the anchor is {operation.anchor}")
-    if endpoint.deprecated != operation.is_deprecated:
-        faults.append(f"{_name(operation.key)}: deprecated is {operation.is_deprecated}")
     for fact, ours, theirs in _facts(operation, endpoint):
         if ours == theirs:
             continue
@@ -163,7 +161,10 @@ def _differences(
 
 
 def _facts(operation: SpecOperation, endpoint: Endpoint) -> list[tuple[str, str, str]]:
-    facts = [("auth", endpoint.auth.value, operation.auth)]
+    facts = [
+        ("auth", endpoint.auth.value, operation.auth),
+        ("deprecated", _text(endpoint.deprecated), _text(operation.is_deprecated)),
+    ]
     # What the specification does not limit may be limited; the other way round it may not.
     if operation.is_rate_limited:
         limited = "no" if endpoint.rate_limit is None else "yes"

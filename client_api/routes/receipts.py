@@ -5,7 +5,8 @@ from typing import Final, Literal
 from msgspec import UNSET
 
 from homeserver.errors import InvalidParam
-from homeserver.protocol.identifiers import EventID, RoomID
+from homeserver.protocol.errors import InvalidIdentifier
+from homeserver.protocol.identifiers import EventID, RoomID, parse_event_id
 from homeserver.protocol.json_types import JsonValue
 from homeserver.services.read_markers import ReadMarkers
 from homeserver.services.receipts import NewReceipt, Receipts
@@ -74,4 +75,9 @@ def _thread_id(value: JsonValue) -> str | None:
         return None
     if not isinstance(value, str) or not value:
         raise InvalidParam("thread_id field must be a non-empty string")
-    return value
+    if value == "main":
+        return value
+    try:
+        return parse_event_id(value)
+    except InvalidIdentifier as error:
+        raise InvalidParam("thread_id must be main or the event ID of a thread root") from error

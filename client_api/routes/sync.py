@@ -8,7 +8,7 @@ from client_api.sync.request import StateKeyName, SyncRequest
 from client_api.sync.sync import Sync
 from homeserver.errors import InvalidParam
 from homeserver.protocol.errors import InvalidToken
-from homeserver.protocol.sync_token import parse_sync_token
+from homeserver.protocol.sync_token import SyncToken, parse_sync_token
 from homeserver.services.filters import Filters
 from homeserver.web.answers import JsonBytes
 from homeserver.web.endpoint import Auth, endpoint
@@ -49,11 +49,13 @@ class SyncRoutes:
         """Synchronise the client's state and receive new messages."""
         if query.timeout < 0:
             raise InvalidParam("timeout must not be negative")
+        since = _token(query.since or None)
         chosen = await self._filters.compiled(requester.user_id, query.filter or None)
         request = SyncRequest(
             requester=requester,
             filter=chosen,
-            since=_position(query.since or None),
+            since=None if since is None else since.position,
+            typing_told={} if since is None else dict(since.typing),
             full_state=query.full_state,
             state_key=_state_key(query),
             timeout_ms=query.timeout,
@@ -61,11 +63,11 @@ class SyncRoutes:
         return JsonBytes(await self._sync.answer(request))
 
 
-def _position(since: str | None) -> int | None:
+def _token(since: str | None) -> SyncToken | None:
     if since is None:
         return None
     try:
-        return parse_sync_token(since).position
+        return parse_sync_token(since)
     except InvalidToken as error:
         raise InvalidParam("Unknown since token") from error
 

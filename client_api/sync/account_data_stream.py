@@ -21,6 +21,7 @@ from homeserver.streams.entries import (
     UserEntry,
 )
 from homeserver.streams.tail import Tail
+from homeserver.streams.unread import UnreadCounts
 
 _KINDS: Final = frozenset({ACCOUNT_DATA_CHANGED, IGNORED_USERS_CHANGED, PUSH_RULES_CHANGED})
 # Some MB. What the tail has dropped is forgotten then.
@@ -150,6 +151,36 @@ class RoomAccountData:
                 changed = await account_data.changed_after(connection, user_id, since)
                 rows += [row for row in changed if row.room_nid in rooms]
         return rows
+
+
+class RecountedRooms:
+    """Rooms whose unread counts may have changed because the user's push rules have.
+
+    They come with no event, but with their counts.
+    """
+
+    def __init__(
+        self, changes: AccountDataChanges, push_rules: PushRules, unread: UnreadCounts
+    ) -> None:
+        self._changes = changes
+        self._push_rules = push_rules
+        self._unread = unread
+
+    @property
+    def part(self) -> RoomPart:
+        """Where events would belong."""
+        return "account_data"
+
+    async def of_rooms(
+        self, context: SyncContext, whole: Collection[int], followed: Collection[int]
+    ) -> Mapping[int, Sequence[bytes]]:
+        """Return no events, of the rooms that are to be told of."""
+        since, user_id = context.since, context.viewer.user_id
+        if since is None or not self._changes.may_be_after(user_id, since):
+            return {}
+        if not await self._push_rules.have_changed_after(user_id, since):
+            return {}
+        return dict.fromkeys(await self._unread.depending_on_rules(user_id, list(followed)), ())
 
 
 def _event(event_type: str, content: bytes) -> bytes:

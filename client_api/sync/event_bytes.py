@@ -19,9 +19,11 @@ class EventBytes:
         unsigned = unsigned_of(entry.record, self._viewer, membership)
         return self._chosen(entry.client_head + b',"unsigned":' + unsigned + b"}")
 
-    def of_record(self, record: EventRecord, membership: str | None) -> bytes:
-        """Render a stored event."""
-        unsigned = unsigned_of(record, self._viewer, membership)
+    def of_record(
+        self, record: EventRecord, membership: str | None, bundle: bytes | None = None
+    ) -> bytes:
+        """Render a stored event, with what its children come to."""
+        unsigned = unsigned_of(record, self._viewer, membership, bundle)
         return self._chosen(client_event(record.core, event_id=record.event_id, unsigned=unsigned))
 
     def _chosen(self, event: bytes) -> bytes:

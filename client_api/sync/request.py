@@ -22,6 +22,8 @@ class SyncRequest(msgspec.Struct, frozen=True, kw_only=True):
     requester: Requester
     filter: CompiledFilter
     since: int | None
+    # In which rooms somebody types to the client's knowledge, with a digest of the list.
+    typing_told: Mapping[int, int] = {}
     full_state: bool = False
     state_key: StateKeyName = "state"
     timeout_ms: int = 0
@@ -43,6 +45,8 @@ class SyncContext(NamedTuple):
     now: int
     memberships: Mapping[int, MembershipRow]
     ignored: frozenset[UserID] = frozenset()
+    # Who types in the rooms where anybody does and the client may know.
+    typing: Mapping[int, tuple[UserID, ...]] = {}
 
     @property
     def since(self) -> int | None:

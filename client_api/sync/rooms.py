@@ -6,6 +6,7 @@ Spec: client-server-api/#get_matrixclientv3sync
 from collections.abc import Mapping, Sequence
 from typing import Final, NamedTuple, TypeAlias
 
+from client_api.sync.bundles import LimitedRoom, SyncBundles
 from client_api.sync.encode import encode, event_list, joined_object
 from client_api.sync.event_bytes import EventBytes
 from client_api.sync.lazy_members import SenderMembers
@@ -18,6 +19,7 @@ from client_api.sync.summaries import Summaries, Summary, changes_summary
 from client_api.sync.timelines import Timelines, TimelineStretch, stretch_of
 from client_api.sync.unread_members import unread_members
 from homeserver.protocol.identifiers import EventID
+from homeserver.rooms.client_events import Bundles
 from homeserver.rooms.visibility import RoomView, Visibility
 from homeserver.storage.events import EventRecord
 from homeserver.storage.memberships import MembershipRow
@@ -55,6 +57,7 @@ class RoomSections:
         visibility: Visibility,
         unread: UnreadCounts,
         members: SenderMembers,
+        bundles: SyncBundles,
         *,
         streams: Sequence[RoomStream] = (),
     ) -> None:
@@ -66,6 +69,7 @@ class RoomSections:
         self._visibility = visibility
         self._unread = unread
         self._members = members
+        self._bundles = bundles
         self._streams = streams
 
     async def encoded(self, context: SyncContext) -> dict[str, bytes]:
@@ -84,16 +88,22 @@ class RoomSections:
         ]
         sections: dict[str, bytes] = {}
         thread_ids = await self._thread_ids(context, parts)
+        limited = [
+            LimitedRoom(part.membership, part.stretch, part.view)
+            for part in parts
+            if part.stretch.is_limited
+        ]
+        bundles = await self._bundles.of_rooms(context, limited, new=choice.new)
         joined = {
             str(part.membership.room_id): self._encode(
-                context, part, extras.get(part.membership.room_nid, _NO_EXTRAS), thread_ids
+                context, part, extras.get(part.membership.room_nid, _NO_EXTRAS), bundles, thread_ids
             )
             for part in parts
             if part.membership.membership == "join"
         }
         left = {
             str(part.membership.room_id): self._encode(
-                context, part, extras.get(part.membership.room_nid, _NO_EXTRAS)
+                context, part, extras.get(part.membership.room_nid, _NO_EXTRAS), bundles
             )
             for part in parts
             if part.membership.membership != "join"
@@ -125,6 +135,10 @@ class RoomSections:
                 view = await self._visibility.view(room_nid, context.viewer.user_id)
                 views[room_nid] = view
                 stretches[room_nid] = _visible(stretch, view, context.now)
+        if context.since is not None:
+            # Who comes back knows some of it already: it does not follow on what is known.
+            for room_nid in choice.new:
+                stretches[room_nid] = stretches[room_nid]._replace(is_limited=True)
         summaries = await self._summaries.of_rooms(context, rows)
         heroes = {room_nid: summary.heroes or () for room_nid, summary in summaries.items()}
         blocks = await self._state_blocks.full(context, stretches, upto, heroes)
@@ -246,12 +260,17 @@ class RoomSections:
         context: SyncContext,
         parts: _Parts,
         extras: _Extras,
+        bundles: Bundles,
         thread_ids: Mapping[int, EventID] | None = None,
     ) -> bytes:
         rendering = EventBytes(context)
         view = parts.view
         timeline = [
-            rendering.of_record(record, view.membership_at(record.pos or 0) if view else "join")
+            rendering.of_record(
+                record,
+                view.membership_at(record.pos or 0) if view else "join",
+                bundles.get(record.event_nid),
+            )
             for record in parts.stretch.records
         ]
         state = [

@@ -24,7 +24,9 @@ class RoomStream(Protocol):
     async def of_rooms(
         self, context: SyncContext, whole: Collection[int], followed: Collection[int]
     ) -> Mapping[int, Sequence[bytes]]:
-        """Return events as JSON by room number, rooms without any left out.
+        """Return events as JSON by room number.
+
+        Rooms without any are left out, unless there is another reason to tell of the room.
 
         For `whole` rooms everything there is, for `followed` ones what is new since the context's
         `since`. A part `account_data` is asked for rooms that the user has left, too, as whole.

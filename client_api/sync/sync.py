@@ -11,6 +11,7 @@ from client_api.sync.encode import encode, joined_object
 from client_api.sync.request import SyncContext, SyncRequest
 from client_api.sync.rooms import RoomSections
 from client_api.sync.streams import GlobalStream
+from client_api.sync.typing_stream import TypingStream, typing_told
 from homeserver.errors import InvalidParam
 from homeserver.protocol.identifiers import UserID
 from homeserver.protocol.sync_token import SyncToken
@@ -37,6 +38,7 @@ class Sync:
         notifier: Notifier,
         user_rooms: UserRooms,
         personal_rules: PersonalRuleIndex,
+        typing: TypingStream,
         rooms: RoomSections,
         clock: Clock,
         shutdown: Shutdown,
@@ -48,6 +50,7 @@ class Sync:
         self._notifier = notifier
         self._user_rooms = user_rooms
         self._personal_rules = personal_rules
+        self._typing = typing
         self._rooms = rooms
         self._clock = clock
         self._shutdown = shutdown
@@ -65,13 +68,14 @@ class Sync:
         deadline = self._clock.monotonic() + timeout_ms / 1000
         while True:
             context = await self._context(request)
-            now = context.now
+            now, typing_serial = context.now, self._typing.serial
             sections = await self._sections(context)
             left = deadline - self._clock.monotonic()
             if sections or left <= 0 or self._shutdown.has_begun:
                 return await self._encoded(context, sections)
             # What arrived while the answer was put together needs no wake-up.
-            if self._tail.position == now and not await self._wait(context, left):
+            has_more = self._tail.position != now or self._typing.serial != typing_serial
+            if not has_more and not await self._wait(context, left):
                 return await self._encoded(context._replace(now=self._tail.position), {})
 
     async def _context(self, request: SyncRequest) -> SyncContext:
@@ -80,8 +84,14 @@ class Sync:
         ignored = frozenset[UserID]() if personal is None else personal.ignored
         memberships = await self._user_rooms.of_user(user_id)
         # Memberships are as of the tail's position: nothing may be waited for in between.
-        now = self._tail.position
-        return SyncContext(request, self._viewer(request), now, memberships, ignored)
+        return SyncContext(
+            request,
+            self._viewer(request),
+            self._tail.position,
+            memberships,
+            ignored,
+            self._typing.told_in(request, memberships),
+        )
 
     async def _sections(self, context: SyncContext) -> dict[str, bytes]:
         """Return the members of the answer for which it is worth answering."""
@@ -94,7 +104,8 @@ class Sync:
         return sections
 
     async def _encoded(self, context: SyncContext, sections: Mapping[str, bytes]) -> bytes:
-        members = {"next_batch": encode(str(SyncToken(context.now)))}
+        token = SyncToken(context.now, typing_told(context))
+        members = {"next_batch": encode(str(token))}
         members.update(sections)
         for stream in self._streams:
             members.update(await stream.always(context))

@@ -19,7 +19,7 @@ def unread_members(unread: Unread, thread_ids: Mapping[int, EventID] | None) -> 
         return [b'"unread_notifications":' + _counts(unread.total)]
     members = [b'"unread_notifications":' + _counts(unread.main)]
     if unread.threads:
-        threads = {thread_ids[nid]: _counts(count) for nid, count in unread.threads.items()}
+        threads = {str(thread_ids[nid]): _counts(count) for nid, count in unread.threads.items()}
         members.append(b'"unread_thread_notifications":' + joined_object(threads))
     return members
 

@@ -25,6 +25,7 @@ from homeserver.config.sections.sessions import SessionsSection
 from homeserver.config.sections.signing import SigningSection
 from homeserver.config.sections.tracing import TracingSection
 from homeserver.config.sections.url_previews import UrlPreviewsSection
+from homeserver.config.sections.user_directory import UserDirectorySection
 from homeserver.config.values import Section, about
 
 
@@ -45,6 +46,7 @@ class Config(Section, frozen=True, kw_only=True):
     jwt: JwtSection = JwtSection()
     rooms: RoomsSection = RoomsSection()
     room_directory: RoomDirectorySection = RoomDirectorySection()
+    user_directory: UserDirectorySection = UserDirectorySection()
     rate_limits: RateLimitsSection = RateLimitsSection()
     media: MediaSection = MediaSection()
     url_previews: UrlPreviewsSection = UrlPreviewsSection()

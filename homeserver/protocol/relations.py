@@ -97,9 +97,14 @@ def may_replace(original: Event, edit: Event, *, original_is_redacted: bool) -> 
         and not original.is_state
         and not edit.is_state
         and (own_relation is None or own_relation.rel_type != REPLACEMENT)
-        # Of an encrypted edit only its readers know.
-        and (edit.type == "m.room.encrypted" or isinstance(edit.content.get("m.new_content"), dict))
+        and has_replacement(edit.type, edit.content)
     )
+
+
+def has_replacement(event_type: str, content: JsonObject) -> bool:
+    """Say whether an edit has what it puts in the place of the original's content."""
+    # Of an encrypted edit only its readers know.
+    return event_type == "m.room.encrypted" or isinstance(content.get("m.new_content"), dict)
 
 
 def replacement_order(edit: Event) -> tuple[int, EventID]:

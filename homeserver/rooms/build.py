@@ -28,7 +28,14 @@ from homeserver.protocol.signing import SigningKey
 from homeserver.protocol.unpadded_base64 import encode_base64
 from homeserver.rooms.counting import Counting, Counts
 from homeserver.rooms.event_cache import EventCache
-from homeserver.rooms.head import CREATE, POWER_LEVELS, RoomHead, StateEntry, with_delta
+from homeserver.rooms.head import (
+    CREATE,
+    POWER_LEVELS,
+    RoomHead,
+    StateEntry,
+    with_delta,
+    with_local_member,
+)
 from homeserver.rooms.redactions import Redactions
 from homeserver.rooms.relating import Related, Relating
 from homeserver.rooms.row_numbers import RowNumbers
@@ -114,6 +121,7 @@ class EventBuilder:
             join_rules=parse_join_rules(None, rules),
             joined=0,
             invited=0,
+            local_joined=frozenset(),
             notify_seq=0,
             highlight_seq=0,
             threads={},
@@ -220,7 +228,7 @@ class EventBuilder:
             head.chain, await self._row_numbers.state(), {key_nid: built.event_nid}
         )
         entry = StateEntry(key_nid, built.event_nid, event.event_id, event.membership)
-        next_head = _with_state(head, event, key, entry, replaced)
+        next_head = _with_state(head, event, key, entry, replaced, self._identity)
         next_head = msgspec.structs.replace(next_head, chain=chain)
         replaced_event = None
         if replaced is not None:
@@ -364,12 +372,16 @@ def _with_state(
     key: StateKey,
     entry: StateEntry,
     replaced: StateEntry | None,
+    identity: Identity,
 ) -> RoomHead:
     changes: dict[str, object] = {"state": {**head.state, key: entry}}
     if event.type == "m.room.member":
         before = replaced.membership if replaced else None
         changes["joined"] = head.joined + (entry.membership == "join") - (before == "join")
         changes["invited"] = head.invited + (entry.membership == "invite") - (before == "invite")
+        changes["local_joined"] = with_local_member(
+            head.local_joined, key[1], entry.membership, identity.server_name
+        )
     elif key == CREATE:
         changes["creation"] = room_creation(event, head.rules)
     elif key == POWER_LEVELS:

@@ -3,8 +3,8 @@
 Spec: client-server-api/#room-event-format
 """
 
-from collections.abc import Iterable
-from typing import Final, NamedTuple
+from collections.abc import Iterable, Mapping
+from typing import Final, NamedTuple, TypeAlias
 
 import msgspec
 
@@ -14,6 +14,9 @@ from homeserver.rooms.visibility import RoomView
 from homeserver.storage.events import EventRecord
 
 _encode: Final = msgspec.json.Encoder().encode
+# What the children of events come to, as JSON, by event number: the member `m.relations`.
+Bundles: TypeAlias = Mapping[int, bytes]
+NO_BUNDLES: Final[Bundles] = {}
 
 
 class Viewer(NamedTuple):
@@ -32,7 +35,9 @@ class _Core(msgspec.Struct):
 _decode_core: Final = msgspec.json.Decoder(_Core).decode
 
 
-def unsigned_of(record: EventRecord, viewer: Viewer, membership: str | None) -> bytes:
+def unsigned_of(
+    record: EventRecord, viewer: Viewer, membership: str | None, bundle: bytes | None = None
+) -> bytes:
     """Return the `unsigned` object of an event as JSON.
 
     `membership` is the viewer's at the event, None where it is not told.
@@ -52,6 +57,8 @@ def unsigned_of(record: EventRecord, viewer: Viewer, membership: str | None) -> 
     if record.redaction_id is not None and record.redaction_core is not None:
         because = client_event(record.redaction_core, event_id=EventID(record.redaction_id))
         parts.append(b',"redacted_because":%b' % because)
+    if bundle is not None:
+        parts.append(b',"m.relations":%b' % bundle)
     parts.append(b"}")
     return b"".join(parts)
 
@@ -62,21 +69,36 @@ def is_own(record: EventRecord, viewer: Viewer) -> bool:
 
 
 def render(
-    record: EventRecord, viewer: Viewer, membership: str | None, room_id: RoomID | None
+    record: EventRecord,
+    viewer: Viewer,
+    membership: str | None,
+    room_id: RoomID | None,
+    bundle: bytes | None = None,
 ) -> bytes:
     """Return one event in client format; without `room_id` it is the form of /sync."""
     return client_event(
         record.core,
         event_id=record.event_id,
         room_id=room_id,
-        unsigned=unsigned_of(record, viewer, membership),
+        unsigned=unsigned_of(record, viewer, membership, bundle),
     )
 
 
 def render_all(
-    records: Iterable[EventRecord], viewer: Viewer, view: RoomView, room_id: RoomID | None
+    records: Iterable[EventRecord],
+    viewer: Viewer,
+    view: RoomView,
+    room_id: RoomID | None,
+    bundles: Bundles = NO_BUNDLES,
 ) -> list[bytes]:
     """Render events of one room with the viewer's membership at each of them."""
     return [
-        render(record, viewer, view.membership_at(record.pos or 0), room_id) for record in records
+        render(
+            record,
+            viewer,
+            view.membership_at(record.pos or 0),
+            room_id,
+            bundles.get(record.event_nid),
+        )
+        for record in records
     ]

@@ -8,7 +8,7 @@ import msgspec
 from homeserver.protocol.auth_rules.context import AuthContext, StateLookup
 from homeserver.protocol.create import RoomCreation
 from homeserver.protocol.event import StateKey
-from homeserver.protocol.identifiers import EventID, RoomID
+from homeserver.protocol.identifiers import EventID, RoomID, ServerName, UserID
 from homeserver.protocol.join_rules import JoinRules
 from homeserver.protocol.power_levels import PowerLevels
 from homeserver.protocol.room_versions import RoomVersionRules
@@ -53,6 +53,8 @@ class RoomHead(msgspec.Struct, frozen=True, kw_only=True):
     join_rules: JoinRules
     joined: int
     invited: int
+    # The joined members of this server: the same object as long as they are the same.
+    local_joined: frozenset[UserID]
     notify_seq: int
     highlight_seq: int
     # Running (notify, highlight) counts of threads that were written to lately.
@@ -78,6 +80,16 @@ class RoomHead(msgspec.Struct, frozen=True, kw_only=True):
             join_rules=self.join_rules,
             get=get,
         )
+
+
+def with_local_member(
+    local_joined: frozenset[UserID], user_id: str, membership: str | None, server_name: ServerName
+) -> frozenset[UserID]:
+    """Return the joined members of this server after a change of somebody's membership."""
+    is_local_join = membership == "join" and user_id.endswith(f":{server_name}")
+    if is_local_join == (user_id in local_joined):
+        return local_joined
+    return local_joined ^ {UserID(user_id)}
 
 
 def with_delta(

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from homeserver.protocol.create import room_creation
 from homeserver.protocol.event import Event, StateKey
+from homeserver.protocol.identifiers import ServerName, UserID
 from homeserver.protocol.join_rules import parse_join_rules
 from homeserver.protocol.power_levels import parse_power_levels
 from homeserver.protocol.room_versions import rules_of
@@ -61,6 +62,7 @@ class Heads:
         tail: Tail,
         cache: EventCache,
         nids: RowNumbers,
+        server_name: ServerName,
         *,
         max_rooms: int = MAX_ROOMS,
         max_state_entries: int = MAX_STATE_ENTRIES,
@@ -69,6 +71,7 @@ class Heads:
         self._tail = tail
         self._cache = cache
         self._nids = nids
+        self._server_name = server_name
         self._max_rooms = max_rooms
         self._max_state_entries = max_state_entries
         # Counted when heads are loaded; rooms that grow later make it an estimate.
@@ -130,7 +133,7 @@ class Heads:
         parsed = [key for key in (CREATE, POWER_LEVELS, JOIN_RULES) if key in by_key]
         events = await self._cache.get(by_key[key].event_nid for key in parsed)
         loaded = {key: events[by_key[key].event_nid] for key in parsed}
-        return _head_of(row, entries, chain, loaded), position
+        return _head_of(row, entries, chain, loaded, self._server_name), position
 
     def _take(self, entries: Sequence[LogEntry]) -> None:
         """Drop the heads of rooms that another node has written to.
@@ -166,6 +169,7 @@ def _head_of(
     entries: Sequence[StateRow],
     chain: Sequence[SnapshotLink],
     loaded: dict[StateKey, Event],
+    server_name: ServerName,
 ) -> RoomHead:
     rules = rules_of(row.room_version)
     creation = room_creation(loaded[CREATE], rules)
@@ -190,6 +194,11 @@ def _head_of(
         join_rules=parse_join_rules(contents.get(JOIN_RULES), rules),
         joined=memberships.count("join"),
         invited=memberships.count("invite"),
+        local_joined=frozenset(
+            UserID(entry.state_key)
+            for entry in entries
+            if entry.membership == "join" and entry.state_key.endswith(f":{server_name}")
+        ),
         notify_seq=row.notify_seq,
         highlight_seq=row.highlight_seq,
         threads={},

@@ -1,13 +1,26 @@
 """Where an event belongs by its relation: its row in `relations`, and its thread."""
 
-from typing import NamedTuple
+from collections import OrderedDict
+from typing import Final, NamedTuple
 
 from homeserver.protocol.event import Event
-from homeserver.protocol.relations import Relation, relation_of
+from homeserver.protocol.identifiers import EventID
+from homeserver.protocol.json_types import JsonObject
+from homeserver.protocol.relations import (
+    REPLACEMENT,
+    THREAD,
+    Relation,
+    has_replacement,
+    relation_of,
+)
 from homeserver.rooms.head import RoomHead
-from homeserver.storage import events
+from homeserver.storage import relations
 from homeserver.storage.database import Database
 from homeserver.storage.event_writes import RelationWrite
+from homeserver.storage.relations import ParentFacts
+
+# About 300 bytes each.
+MAX_PARENTS: Final = 10_000
 
 
 class Related(NamedTuple):
@@ -45,29 +58,60 @@ class Relating:
 
     def __init__(self, database: Database) -> None:
         self._database = database
+        # Nothing of the facts ever changes, but that a redacted event loses its own relation:
+        # it stays no root of a thread then.
+        self._parents: OrderedDict[EventID, ParentFacts] = OrderedDict()
 
     async def of(self, head: RoomHead, event: Event) -> Related:
         """Return the relation of an event that is about to be written.
 
         A relation to a thread's event belongs to that thread, whatever its type. A thread's root
-        may not be in a thread itself. Spec: client-server-api/#threading
+        may have no relation itself. Spec: client-server-api/#threading
         """
-        if "m.relates_to" not in event.content or event.state_key is not None:
+        if event.state_key is not None:
             return _UNRELATED
-        relation = relation_of(event.content)
+        relation = valid_relation(event.type, event.content)
         if relation is None:
             return _UNRELATED
-        async with self._database.connection("relating") as connection:
-            parent = await events.event_by_id(connection, relation.event_id)
-        if parent is None or parent.room_nid != head.room_nid:
+        parent = await self.parent(head, relation)
+        if parent is None:
             return Related(relation)
-        if relation.rel_type != "m.thread":
-            if parent.thread_nid is None:
-                return Related(relation)
+        if relation.rel_type != THREAD:
+            return Related(relation, parent.thread_nid, parent.thread_id or "main")
+        if not may_be_root(parent):
+            return Related(relation)
+        return Related(relation, parent.event_nid, relation.event_id, is_thread_reply=True)
+
+    async def parent(self, head: RoomHead, relation: Relation) -> ParentFacts | None:
+        """Return the facts of the event that is related to. None: it is not of this room."""
+        facts = self._parents.get(relation.event_id)
+        if facts is None:
             async with self._database.connection("relating") as connection:
-                roots = await events.events_by_nid(connection, [parent.thread_nid])
-            root = roots.get(parent.thread_nid)
-            return Related(relation, parent.thread_nid, root.event_id if root else "main")
-        if parent.thread_nid is not None or parent.state_key is not None:
-            return Related(relation)
-        return Related(relation, parent.event_nid, parent.event_id, is_thread_reply=True)
+                facts = await relations.parent_facts(connection, relation.event_id)
+            if facts is None:
+                return None
+            self._parents[relation.event_id] = facts
+            if len(self._parents) > MAX_PARENTS:
+                self._parents.popitem(last=False)
+        else:
+            self._parents.move_to_end(relation.event_id)
+        return facts if facts.room_nid == head.room_nid else None
+
+
+def valid_relation(event_type: str, content: JsonObject) -> Relation | None:
+    """Return the relation of a message by its content alone.
+
+    "Relationships which don't match the schema, or which break the rules of a relationship, are
+    simply ignored": such as an edit that says nothing new.
+    """
+    if "m.relates_to" not in content:
+        return None
+    relation = relation_of(content)
+    if relation is None or relation.rel_type != REPLACEMENT:
+        return relation
+    return relation if has_replacement(event_type, content) else None
+
+
+def may_be_root(parent: ParentFacts) -> bool:
+    """Say whether a thread may start off an event: "any event without a `rel_type`"."""
+    return parent.rel_type is None

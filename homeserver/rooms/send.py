@@ -13,6 +13,7 @@ from homeserver.rooms.build import Built, Sent
 from homeserver.rooms.event_cache import EventCache
 from homeserver.rooms.head import RoomHead
 from homeserver.rooms.redactions import Redactions
+from homeserver.rooms.relation_checks import RelationChecks
 from homeserver.rooms.transactions import SentTransactions, TransactionKey, redaction_path
 from homeserver.rooms.write import RoomWriter
 from homeserver.web.requester import Requester
@@ -27,11 +28,13 @@ class SendEvent:
         transactions: SentTransactions,
         redactions: Redactions,
         cache: EventCache,
+        relation_checks: RelationChecks,
     ) -> None:
         self._writer = writer
         self._transactions = transactions
         self._redactions = redactions
         self._cache = cache
+        self._relation_checks = relation_checks
 
     async def message(
         self,
@@ -45,7 +48,8 @@ class SendEvent:
     ) -> EventID:
         """Send a message event, once per transaction ID.
 
-        Raises Forbidden, AuthRefusal, InvalidEvent, EventTooLarge, NotFound.
+        Raises Forbidden, AuthRefusal, InvalidEvent, EventTooLarge, NotFound, and what
+        `RelationChecks.check` raises.
         """
         draft = EventDraft(
             type=event_type, sender=requester.user_id, content=content, room_id=room_id
@@ -128,9 +132,11 @@ class SendEvent:
                     return []
                 if draft.type == "m.room.redaction":
                     await self._check_redaction(head, draft)
+                await self._relation_checks.check(head, draft)
                 return [await self._writer.builder.build(head, draft, sent)]
 
-            built = await self._writer.write(key.room_id, build)
+            async with self._relation_checks.one_at_a_time(draft):
+                built = await self._writer.write(key.room_id, build)
             return built[0].event.event_id if built else known[-1]
 
         return await self._transactions.once(key, send)

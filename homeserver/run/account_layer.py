@@ -68,6 +68,8 @@ from homeserver.web.rate_limit import RateLimiter
 # What clients may rely on before the version of the specification that has it.
 UNSTABLE_FEATURES = {
     "org.matrix.msc4222": True,
+    "uk.half-shot.msc2666.query_mutual_rooms": True,
+    "uk.half-shot.msc2666.query_mutual_rooms.stable": True,
     "uk.tcpip.msc4133": True,
     "uk.tcpip.msc4133.stable": True,
 }

@@ -18,8 +18,10 @@ from homeserver.protocol.json_types import JsonObject
 from homeserver.rooms.local_only import NoPeers
 from homeserver.run.account_data_routes import account_data_routes
 from homeserver.run.account_layer import AccountLayer, account_layer, account_routes
+from homeserver.run.followers import followers_of
 from homeserver.run.foundation import Foundation, foundation
 from homeserver.run.health import HealthRoutes
+from homeserver.run.reading_routes import reading_routes
 from homeserver.run.room_layer import RoomLayer, room_layer
 from homeserver.run.room_routes import room_routes
 from homeserver.run.secret_files import load_signing_key
@@ -89,6 +91,7 @@ async def running_server(
             *account_routes(base, accounts, rooms),
             *room_routes(base, rooms, filters),
             *account_data_routes(base),
+            *reading_routes(base, rooms),
             SyncRoutes(sync_layer(base, rooms), filters),
             HealthRoutes(metrics, {"database": lambda: _is_database_there(base)}, shutdown),
         ]
@@ -105,13 +108,16 @@ async def running_server(
             ),
         )
         http = HttpServer(dispatch, config.listeners, shutdown)
+        followers = followers_of(base, rooms)
         addresses = await http.start()
         try:
+            await followers.start()
             yield RunningServer(addresses=addresses, base=base, rooms=rooms, accounts=accounts)
         finally:
             shutdown.begin()
             base.notifier.wake_all()
             await http.drain()
+            await followers.stop()
             await accounts.last_seen.write()
             await accounts.http.close()
             await asyncio.to_thread(tracer.stop)

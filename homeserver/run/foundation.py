@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import secrets
 from collections.abc import AsyncIterator
 
 import msgspec
@@ -11,6 +12,7 @@ from homeserver.storage.database import Database
 from homeserver.storage.embedded import EmbeddedPostgres
 from homeserver.storage.migrate import migrate
 from homeserver.streams.bus import Bus, LocalBus, RedisBus
+from homeserver.streams.ephemeral import EXPIRY_SECONDS, TypingUsers
 from homeserver.streams.log_reader import LogReader
 from homeserver.streams.log_writer import LogWriter
 from homeserver.streams.notifier import Notifier
@@ -29,6 +31,8 @@ log = get_logger(__name__)
 # Behind the bus, whose messages may be lost: how late a change of another node can be.
 _POLL_SECONDS = 1.0
 _WATCH_SECONDS = 1.0
+# Enough to tell the running nodes of one server apart.
+_NODE_ID_BYTES = 8
 
 
 class Foundation(msgspec.Struct, frozen=True, kw_only=True):
@@ -48,6 +52,7 @@ class Foundation(msgspec.Struct, frozen=True, kw_only=True):
     user_rooms: UserRooms
     personal_rules: PersonalRuleIndex
     unread: UnreadCounts
+    typing: TypingUsers
 
 
 class _DatabaseTimes:
@@ -90,6 +95,10 @@ async def foundation(
         # What was accepted before the stop is written before the database closes.
         stack.push_async_callback(tasks.stop)
         stack.push_async_callback(log_writer.drain)
+        notifier = Notifier(tail)
+        node_id = secrets.token_hex(_NODE_ID_BYTES)
+        typing = TypingUsers(tail, notifier, bus, clock, node_id=node_id)
+        personal_rules = PersonalRuleIndex(database, tail)
         ready = Foundation(
             config=config,
             clock=clock,
@@ -101,14 +110,16 @@ async def foundation(
             tail=tail,
             bus=bus,
             log_writer=log_writer,
-            notifier=Notifier(tail),
+            notifier=notifier,
             user_rooms=UserRooms(database, tail),
-            personal_rules=PersonalRuleIndex(database, tail),
-            unread=UnreadCounts(database, tail),
+            personal_rules=personal_rules,
+            unread=UnreadCounts(database, tail, personal_rules),
+            typing=typing,
         )
         await tail.start()
-        await bus.start(tail.heard)
+        await bus.start(tail.heard, typing.heard)
         tasks.every("tail poll", _POLL_SECONDS, tail.poll)
+        tasks.every("typing expiry", EXPIRY_SECONDS, typing.expire)
         yield ready
 
 

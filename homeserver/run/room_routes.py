@@ -7,7 +7,6 @@ from client_api.routes.filters import FilterRoutes
 from client_api.routes.joined_rooms import JoinedRoomsRoutes
 from client_api.routes.joining import JoiningRoutes
 from client_api.routes.room_context import RoomContextRoutes
-from client_api.routes.room_events import RoomEventRoutes
 from client_api.routes.room_members import RoomMembersRoutes
 from client_api.routes.room_membership import RoomMembershipRoutes
 from client_api.routes.room_messages import RoomMessagesRoutes
@@ -15,7 +14,10 @@ from client_api.routes.room_send import RoomSendRoutes
 from client_api.routes.room_state import RoomStateRoutes
 from homeserver.protocol.identifiers import ServerName
 from homeserver.run.foundation import Foundation
+from homeserver.run.history_routes import history_routes
 from homeserver.run.room_layer import RoomLayer
+from homeserver.run.space_routes import space_routes
+from homeserver.services.aggregations import Aggregations
 from homeserver.services.canonical_alias import CanonicalAlias
 from homeserver.services.directory_aliases import DirectoryAliases
 from homeserver.services.directory_listing import DirectoryListing
@@ -38,6 +40,7 @@ def room_routes(base: Foundation, rooms: RoomLayer, filters: Filters) -> list[ob
         *_writing_routes(base, rooms),
         *_reading_routes(base, rooms),
         *_directory_routes(base, rooms),
+        *space_routes(base, rooms),
         FilterRoutes(filters),
     ]
 
@@ -65,12 +68,16 @@ def _writing_routes(base: Foundation, rooms: RoomLayer) -> list[object]:
 
 def _reading_routes(base: Foundation, rooms: RoomLayer) -> list[object]:
     pages = RoomPages(base.database, rooms.timeline)
-    context = EventContext(base.database, rooms.access, rooms.timeline, pages, base.clock)
+    aggregations = Aggregations(base.database, base.personal_rules)
+    context = EventContext(
+        base.database, rooms.access, rooms.timeline, pages, aggregations, base.clock
+    )
+    messages = Messages(rooms.access, pages, rooms.read_state, aggregations, base.clock)
     return [
-        RoomEventRoutes(rooms.access, rooms.timeline, base.clock),
         RoomMembersRoutes(rooms.access, rooms.read_state, base.clock),
-        RoomMessagesRoutes(Messages(rooms.access, pages, rooms.read_state, base.clock)),
+        RoomMessagesRoutes(messages),
         RoomContextRoutes(context),
+        *history_routes(base, rooms, aggregations, pages),
     ]
 
 

@@ -3,9 +3,12 @@
 from client_api.sync.account_data_stream import (
     AccountDataChanges,
     GlobalAccountData,
+    RecountedRooms,
     RoomAccountData,
 )
+from client_api.sync.bundles import SyncBundles
 from client_api.sync.lazy_members import LazyMembers, SenderMembers
+from client_api.sync.receipts_stream import ReceiptsStream
 from client_api.sync.room_choice import RoomChoices
 from client_api.sync.rooms import RoomSections
 from client_api.sync.state_blocks import StateBlocks
@@ -13,9 +16,12 @@ from client_api.sync.stripped import StrippedRooms
 from client_api.sync.summaries import Summaries
 from client_api.sync.sync import Sync
 from client_api.sync.timelines import Timelines
+from client_api.sync.typing_stream import TypingStream
 from homeserver.run.foundation import Foundation
 from homeserver.run.room_layer import RoomLayer
+from homeserver.services.aggregations import Aggregations
 from homeserver.services.push_rules import PushRules
+from homeserver.streams.recent_parents import RecentParents
 
 
 def sync_layer(base: Foundation, rooms: RoomLayer) -> Sync:
@@ -23,6 +29,7 @@ def sync_layer(base: Foundation, rooms: RoomLayer) -> Sync:
     database, tail = base.database, base.tail
     account_data_changes = AccountDataChanges(tail)
     push_rules = PushRules(database, base.log_writer, tail)
+    typing = TypingStream(base.typing)
     sections = RoomSections(
         RoomChoices(database, tail, rooms.visibility),
         Timelines(database, tail),
@@ -32,7 +39,13 @@ def sync_layer(base: Foundation, rooms: RoomLayer) -> Sync:
         rooms.visibility,
         base.unread,
         SenderMembers(rooms.heads),
-        streams=[RoomAccountData(database, account_data_changes)],
+        SyncBundles(Aggregations(database, base.personal_rules), RecentParents(tail)),
+        streams=[
+            typing,
+            ReceiptsStream(database, tail),
+            RoomAccountData(database, account_data_changes),
+            RecountedRooms(account_data_changes, push_rules, base.unread),
+        ],
     )
     return Sync(
         tail,
@@ -40,6 +53,7 @@ def sync_layer(base: Foundation, rooms: RoomLayer) -> Sync:
         base.notifier,
         base.user_rooms,
         base.personal_rules,
+        typing,
         sections,
         base.clock,
         base.shutdown,

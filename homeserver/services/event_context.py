@@ -9,6 +9,7 @@ from homeserver.protocol.identifiers import EventID, RoomID
 from homeserver.rooms.access import Access, RoomAccess
 from homeserver.rooms.client_events import Viewer, render_all
 from homeserver.rooms.timeline import Timeline, place_of
+from homeserver.services.aggregations import Aggregations
 from homeserver.services.event_filters import record_predicate
 from homeserver.services.room_pages import RoomPages, beyond
 from homeserver.services.room_tokens import state_position
@@ -43,12 +44,14 @@ class EventContext:
         access: Access,
         timeline: Timeline,
         pages: RoomPages,
+        aggregations: Aggregations,
         clock: Clock,
     ) -> None:
         self._database = database
         self._access = access
         self._timeline = timeline
         self._pages = pages
+        self._aggregations = aggregations
         self._clock = clock
 
     async def around(
@@ -84,9 +87,10 @@ class EventContext:
         shown = [*reversed(before.records), event, *after.records]
         state_records = await self._state(access, matcher, chosen, shown)
         viewer = Viewer(requester.user_id, requester.device_id, self._clock.now_ms())
+        bundles = await self._aggregations.of_page(access, viewer, shown)
 
         def rendered(records: Sequence[EventRecord]) -> list[bytes]:
-            return render_all(records, viewer, access.view, room_id)
+            return render_all(records, viewer, access.view, room_id, bundles)
 
         return Surroundings(
             before.end or beyond(shown[0], backwards=True),

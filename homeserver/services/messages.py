@@ -14,6 +14,7 @@ from homeserver.rooms.access import Access, RoomAccess
 from homeserver.rooms.client_events import Viewer, render_all
 from homeserver.rooms.read_state import ReadState
 from homeserver.rooms.timeline import START
+from homeserver.services.aggregations import Aggregations
 from homeserver.services.room_pages import RoomPages
 from homeserver.services.room_tokens import state_position
 from homeserver.storage.events import EventRecord, Place
@@ -47,11 +48,17 @@ class Messages:
     """Reads the history of rooms in the name of users."""
 
     def __init__(
-        self, access: Access, pages: RoomPages, read_state: ReadState, clock: Clock
+        self,
+        access: Access,
+        pages: RoomPages,
+        read_state: ReadState,
+        aggregations: Aggregations,
+        clock: Clock,
     ) -> None:
         self._access = access
         self._pages = pages
         self._read_state = read_state
+        self._aggregations = aggregations
         self._clock = clock
 
     async def read(
@@ -71,7 +78,8 @@ class Messages:
             limit=wanted.limit,
         )
         viewer = Viewer(requester.user_id, requester.device_id, self._clock.now_ms())
-        chunk = render_all(page.records, viewer, access.view, room_id)
+        bundles = await self._aggregations.of_page(access, viewer, page.records)
+        chunk = render_all(page.records, viewer, access.view, room_id, bundles)
         state = None
         if wanted.filter.lazy_load_members:
             members = await self._senders(access, page.records)

@@ -81,11 +81,18 @@ class PublicRooms:
             return await self._remote_page(ServerName(server), query)
         return await self.own_page(query)
 
-    async def own_page(self, query: DirectoryQuery) -> PublicRoomsPage:
-        """Return a page of the directory of this server. Raises InvalidParam."""
+    async def own_page(
+        self, query: DirectoryQuery, *, for_servers: bool = False
+    ) -> PublicRoomsPage:
+        """Return a page of the directory of this server. Raises InvalidParam.
+
+        `for_servers`: without rooms that users of other servers cannot join.
+        """
         direction, place = _parsed(query.since) if query.since else ("n", None)
         limit = min(query.limit or DEFAULT_LIMIT, MAX_LIMIT)
         rooms = sorted(await self._matching(query), key=_place_of)
+        if for_servers:
+            rooms = [room for room in rooms if room.is_federatable]
         if direction == "p" and place is not None:
             upto = next((i for i, room in enumerate(rooms) if _place_of(room) >= place), len(rooms))
             start = max(0, upto - limit)

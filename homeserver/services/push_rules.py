@@ -51,11 +51,14 @@ class PushRules:
 
     async def as_account_data_after(self, user_id: UserID, position: int) -> bytes | None:
         """Return the same if the rules have changed after a position of the log, else None."""
-        async with self._database.connection("push_rules") as connection:
-            row = await push_rules.rules_of(connection, user_id)
-        if row is None or row.pos <= position:
+        if not await self.have_changed_after(user_id, position):
             return None
-        return _content(user_id, merged(decode_rules(row.rules), DEFAULT_RULES))
+        return await self.as_account_data(user_id)
+
+    async def have_changed_after(self, user_id: UserID, position: int) -> bool:
+        """Whether the user's rules have changed after a position of the log."""
+        async with self._database.connection("push_rules") as connection:
+            return await push_rules.have_changed_after(connection, user_id, position)
 
     async def rule(self, user_id: UserID, kind: RuleKind, rule_id: str) -> Rule:
         """Return one rule in force. Raises NotFound."""
@@ -130,8 +133,8 @@ def _content(user_id: UserID, rules: RuleSet) -> bytes:
 
 
 async def _rules_of(connection: Connection, user_id: UserID) -> UserRules:
-    row = await push_rules.rules_of(connection, user_id)
-    return UserRules() if row is None else decode_rules(row.rules)
+    rules = await push_rules.rules_of(connection, user_id)
+    return UserRules() if rules is None else decode_rules(rules)
 
 
 def _changed(rules: UserRules, change: Callable[[UserRules], UserRules]) -> UserRules:

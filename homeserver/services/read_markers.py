@@ -8,7 +8,7 @@ from typing import Final
 import msgspec
 
 from homeserver.protocol.identifiers import EventID, RoomID, UserID
-from homeserver.protocol.json_types import JsonObject
+from homeserver.protocol.json_types import JsonObject, JsonValue
 from homeserver.rooms.timeline import Timeline, place_of
 from homeserver.services.account_data import AccountData
 from homeserver.storage import events
@@ -35,24 +35,29 @@ class ReadMarkers:
         user may not see it.
         """
         record = await self._timeline.event(user_id, room_id, event_id)
-        content: JsonObject = {"event_id": event_id}
-        is_settled = False
-        while not is_settled:
+        while True:
             found = await self._account_data.find(user_id, FULLY_READ, room_id=room_id)
             seen = None if found is None else _decode(found)
             if seen is not None and not await self._is_ahead(record, seen.get("event_id")):
                 return
+            if await self._replace(user_id, room_id, seen, {"event_id": event_id}):
+                return
 
-            def change(
-                present: JsonObject | None, seen: JsonObject | None = seen
-            ) -> JsonObject | None:
-                nonlocal is_settled
-                is_settled = present == seen
-                return content if is_settled else None
+    async def _replace(
+        self, user_id: UserID, room_id: RoomID, seen: JsonObject | None, content: JsonObject
+    ) -> bool:
+        """Write a marker in place of the one that was seen; False: another one is there by now."""
+        is_same = False
 
-            await self._account_data.change(user_id, FULLY_READ, change, room_id=room_id)
+        def change(present: JsonObject | None) -> JsonObject | None:
+            nonlocal is_same
+            is_same = present == seen
+            return content if is_same else None
 
-    async def _is_ahead(self, record: EventRecord, marked: str) -> bool:
+        await self._account_data.change(user_id, FULLY_READ, change, room_id=room_id)
+        return is_same
+
+    async def _is_ahead(self, record: EventRecord, marked: JsonValue) -> bool:
         async with self._database.connection("read_markers") as connection:
             other = await events.event_by_id(connection, marked)
         return other is None or other.pos is None or place_of(record) > place_of(other)

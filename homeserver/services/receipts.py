@@ -112,13 +112,15 @@ class Receipts:
         """Return the number of the thread that is read; None: the main timeline, or everything."""
         if thread_id is None:
             return None
-        thread_nid = None
-        if thread_id != MAIN_TIMELINE:
-            async with self._database.connection("receipts") as connection:
-                thread_nid = await receipts.thread_with(
-                    connection, record.room_nid, thread_id, record.event_id
-                )
-        if (thread_id == MAIN_TIMELINE) != (thread_nid is None and record.thread_nid is None):
+        if thread_id == MAIN_TIMELINE:
+            if record.thread_nid is not None:
+                raise InvalidParam("The event is in a thread, not in the main timeline")
+            return None
+        async with self._database.connection("receipts") as connection:
+            thread_nid = await receipts.thread_with(
+                connection, record.room_nid, thread_id, record.event_id
+            )
+        if thread_nid is None:
             raise InvalidParam("The event is not related to the thread_id")
         return thread_nid
 

@@ -75,6 +75,8 @@ class RoomFacts(msgspec.Struct, frozen=True, kw_only=True):
     join_rule: str
     visibility: HistoryVisibility
     guests_may_join: bool
+    # Whether users of other servers may join at all: `m.federate`.
+    is_federatable: bool = True
     name: str | None = None
     topic: str | None = None
     avatar_url: str | None = None
@@ -182,6 +184,7 @@ def facts_from_state(
         join_rule=_text(rules_content, "join_rule") or "invite",
         visibility=parse_history_visibility(contents.get("m.room.history_visibility")),
         guests_may_join=_text(contents.get("m.room.guest_access"), "guest_access") == "can_join",
+        is_federatable=contents.get("m.room.create", {}).get("m.federate") is not False,
         name=_text(contents.get("m.room.name"), "name"),
         topic=plain_topic(contents.get("m.room.topic") or {}),
         avatar_url=_content_uri(_text(contents.get("m.room.avatar"), "url")),

@@ -139,6 +139,7 @@ class UserNotificationWrite(NamedTuple):
     thread_nid: int | None
     notify_delta: int
     highlight_delta: int
+    is_notification: bool
     is_highlight: bool
     actions: bytes
 

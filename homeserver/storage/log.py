@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from typing import NamedTuple
 
+from homeserver.storage.core_json import MEMBERSHIP
 from homeserver.storage.database import Connection, Transaction
 
 
@@ -121,10 +122,9 @@ async def state_changes_after(
 ) -> list[LoggedStateChange]:
     """Read the state changes of rooms at positions in (after, upto], in order."""
     rows = await connection.fetch(
-        """
+        f"""
         SELECT c.pos, c.room_nid, c.key_nid, k.type, k.state_key, c.event_nid, e.event_id,
-               CASE WHEN e.type = 'm.room.member'
-                    THEN convert_from(e.core, 'UTF8')::json -> 'content' ->> 'membership' END
+               CASE WHEN e.type = 'm.room.member' THEN {MEMBERSHIP} END
         FROM state_changes c
         JOIN state_keys k ON k.key_nid = c.key_nid
         LEFT JOIN events e ON e.event_nid = c.event_nid

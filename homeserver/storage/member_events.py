@@ -1,5 +1,6 @@
 """The member events of a whole room, which may be thousands."""
 
+from homeserver.storage.core_json import MEMBERSHIP
 from homeserver.storage.database import Connection
 from homeserver.storage.events import RECORD_COLUMNS, RECORD_JOINS, EventRecord
 
@@ -26,7 +27,7 @@ async def member_records_at(
             ) p
         )
         SELECT {RECORD_COLUMNS},
-               convert_from(e.core, 'UTF8')::json -> 'content' ->> 'membership' AS membership
+               {MEMBERSHIP} AS membership
         FROM held h
         JOIN events e ON e.event_nid = h.event_nid AND e.type = 'm.room.member'
         {RECORD_JOINS}

@@ -4,17 +4,9 @@ Spec: client-server-api/#push-rules
 """
 
 from collections.abc import Collection
-from typing import NamedTuple
 
 from homeserver.protocol.identifiers import UserID
 from homeserver.storage.database import Connection, Transaction
-
-
-class PushRulesRow(NamedTuple):
-    """A user's rules and the position of their last change."""
-
-    rules: bytes
-    pos: int
 
 
 async def lock(tx: Transaction, user_id: str) -> None:
@@ -45,10 +37,22 @@ async def put(tx: Transaction, user_id: str, rules: bytes) -> int:
     return pos
 
 
-async def rules_of(connection: Connection, user_id: str) -> PushRulesRow | None:
+async def rules_of(connection: Connection, user_id: str) -> bytes | None:
     """Read a user's rules; None for a user who has never changed any."""
-    row = await connection.fetchrow("SELECT rules, pos FROM push_rules WHERE user_id = $1", user_id)
-    return PushRulesRow(*row) if row else None
+    rules: bytes | None = await connection.fetchval(
+        "SELECT rules FROM push_rules WHERE user_id = $1", user_id
+    )
+    return rules
+
+
+async def have_changed_after(connection: Connection, user_id: str, position: int) -> bool:
+    """Whether the user's rules have changed after a position."""
+    changed: bool = await connection.fetchval(
+        "SELECT EXISTS (SELECT 1 FROM push_rules WHERE user_id = $1 AND pos > $2)",
+        user_id,
+        position,
+    )
+    return changed
 
 
 async def rules_of_users(connection: Connection, user_ids: Collection[str]) -> dict[UserID, bytes]:

@@ -47,14 +47,14 @@ class ParentFacts(NamedTuple):
 
 
 async def parent_facts(connection: Connection, event_id: EventID) -> ParentFacts | None:
-    """Read the facts of an event of whatever room."""
+    """Read the facts of an event of the timeline of whatever room."""
     row = await connection.fetchrow(
         """
         SELECT e.event_nid, e.room_nid, o.rel_type, e.thread_nid, t.event_id AS thread_id
         FROM events e
         LEFT JOIN relations o ON o.event_nid = e.event_nid
         LEFT JOIN events t ON t.event_nid = e.thread_nid
-        WHERE e.event_id = $1
+        WHERE e.event_id = $1 AND e.pos IS NOT NULL
         """,
         event_id,
     )
@@ -125,7 +125,7 @@ async def children(connection: Connection, wanted: ChildrenWanted) -> list[int]:
         wanted.depth,
         *wanted.after,
         *wanted.before,
-        _multirange(wanted.visible),
+        multirange(wanted.visible),
         list(wanted.ignored),
         wanted.limit,
         *restrictions,
@@ -135,7 +135,8 @@ async def children(connection: Connection, wanted: ChildrenWanted) -> list[int]:
 
 def _matches(wanted: ChildrenWanted, *, first: int) -> tuple[str, list[str]]:
     """Return the conditions on each relation, and their parameters, numbered from `first`."""
-    conditions, parameters = ["r.room_nid = $1"], []
+    conditions = ["r.room_nid = $1"]
+    parameters: list[str] = []
     for column, value in (("rel_type", wanted.rel_type), ("type", wanted.event_type)):
         if value is not None:
             conditions.append(f"r.{column} = ${first + len(parameters)}")
@@ -182,7 +183,7 @@ class ThreadSummary(NamedTuple):
     """The newest message of a thread, how many there are, and whether the reader wrote in it."""
 
     latest_nid: int
-    count: int
+    replies: int
     is_participant: bool
 
 
@@ -205,7 +206,7 @@ async def summaries(
     rows = await connection.fetch(
         _SUMMARIES,
         [parent.event_nid for parent in parents],
-        [_multirange(parent.visible) for parent in parents],
+        [multirange(parent.visible) for parent in parents],
         user_id,
         list(ignored),
         MAX_REFERENCES,
@@ -291,5 +292,6 @@ _SUMMARIES: Final = """
 """
 
 
-def _multirange(spans: Spans) -> str:
+def multirange(spans: Spans) -> str:
+    """Return the text of an int8multirange."""
     return "{" + ",".join(f"[{first},{last}]" for first, last in spans) + "}"

@@ -88,3 +88,22 @@ async def space_children(connection: Connection, room_nids: Collection[int]) -> 
         list(room_nids),
     )
     return [SpaceChildRow(*row) for row in rows]
+
+
+async def rooms_of_server(
+    connection: Connection, room_ids: Collection[str], server_name: str
+) -> frozenset[RoomID]:
+    """Return those of some rooms in which a user of a server is joined or invited."""
+    rows = await connection.fetch(
+        """
+        SELECT r.room_id FROM rooms r
+        WHERE r.room_id = ANY ($1::text[]) AND EXISTS (
+            SELECT 1 FROM memberships m
+            WHERE m.room_nid = r.room_nid AND m.membership IN ('join', 'invite')
+              AND right(m.user_id, length($2) + 1) = ':' || $2
+        )
+        """,
+        list(room_ids),
+        server_name,
+    )
+    return frozenset(RoomID(row["room_id"]) for row in rows)

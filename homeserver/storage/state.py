@@ -4,6 +4,7 @@ from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 from homeserver.protocol.identifiers import EventID
+from homeserver.storage.core_json import MEMBERSHIP
 from homeserver.storage.database import Connection
 
 
@@ -27,10 +28,7 @@ class SnapshotLink(NamedTuple):
     delta: dict[int, int]
 
 
-_MEMBERSHIP = """
-    CASE WHEN e.type = 'm.room.member'
-         THEN convert_from(e.core, 'UTF8')::json -> 'content' ->> 'membership' END AS membership
-"""
+_MEMBERSHIP = f"CASE WHEN e.type = 'm.room.member' THEN {MEMBERSHIP} END AS membership"
 
 
 def _state_rows(rows: Iterable[object]) -> list[StateRow]:

@@ -7,33 +7,44 @@ running counts of what notifies, and highlights, by the default push rules.
 from collections.abc import Sequence
 from typing import Final, NamedTuple
 
-from homeserver.protocol.identifiers import EventID
+from homeserver.protocol.identifiers import EventID, RoomID
 from homeserver.storage.database import Connection
+
+
+class NotificationRow(NamedTuple):
+    """For one user the event at a position counts differently than the running counts say."""
+
+    pos: int
+    user_id: str
+    notify_delta: int
+    highlight_delta: int
+    is_notification: bool
+    is_highlight: bool
 
 
 async def notifications_after(
     connection: Connection, room_nids: Sequence[int], after: int, upto: int
-) -> list[tuple[int, str, int, int]]:
-    """Return (position, user, notify delta, highlight delta) of exceptions in (after, upto]."""
+) -> list[NotificationRow]:
+    """Return what counts differently for single users at positions in (after, upto]."""
     rows = await connection.fetch(
         """
-        SELECT pos, user_id, notify_delta, highlight_delta FROM user_notifications
+        SELECT pos, user_id, notify_delta, highlight_delta, is_notification, is_highlight
+        FROM user_notifications
         WHERE room_nid = ANY ($1::bigint[]) AND pos > $2 AND pos <= $3
         """,
         list(room_nids),
         after,
         upto,
     )
-    return [
-        (row["pos"], row["user_id"], row["notify_delta"], row["highlight_delta"]) for row in rows
-    ]
+    return [NotificationRow(*row) for row in rows]
 
 
 class ReadPart(NamedTuple):
     """How far a user has read a part of a room, as its counts there.
 
     Unread notifications are its running count less `notify_seq` plus `notify_extra`: that is what
-    counts differently for the user, up to position `extra_pos`.
+    counts differently for the user, up to position `extra_pos`. Where the user has muted the room
+    they are `notify_alone`.
     """
 
     read_pos: int
@@ -41,6 +52,8 @@ class ReadPart(NamedTuple):
     highlight_seq: int
     notify_extra: int = 0
     highlight_extra: int = 0
+    notify_alone: int = 0
+    highlight_alone: int = 0
     extra_pos: int = 0
 
 
@@ -104,11 +117,15 @@ _PARTS_READ: Final = """
     ), counted AS (
         SELECT p.*, coalesce(n.notify, 0) - coalesce(d.notify, 0) AS notify_extra,
                coalesce(n.highlight, 0) - coalesce(d.highlight, 0) AS highlight_extra,
+               coalesce(n.notify_alone, 0) AS notify_alone,
+               coalesce(n.highlight_alone, 0) AS highlight_alone,
                greatest(n.pos, d.pos, 0) AS extra_pos
         FROM parts p
         LEFT JOIN LATERAL (
             SELECT sum(u.notify_delta)::bigint AS notify,
-                   sum(u.highlight_delta)::bigint AS highlight, max(u.pos) AS pos
+                   sum(u.highlight_delta)::bigint AS highlight,
+                   count(*) FILTER (WHERE u.is_notification) AS notify_alone,
+                   count(*) FILTER (WHERE u.is_highlight) AS highlight_alone, max(u.pos) AS pos
             FROM user_notifications u
             WHERE u.user_id = $1 AND u.room_nid = p.room_nid AND u.pos > p.read_pos
               AND u.thread_nid IS NOT DISTINCT FROM p.thread_nid
@@ -122,24 +139,33 @@ _PARTS_READ: Final = """
         ) d ON true
     )
     SELECT c.room_nid, c.thread_nid, c.whole_pos, c.read_pos, c.notify_seq, c.highlight_seq,
-           c.notify_extra, c.highlight_extra, c.extra_pos
+           c.notify_extra, c.highlight_extra, c.notify_alone, c.highlight_alone, c.extra_pos
     FROM counted c
     WHERE c.thread_nid IS NULL OR c.notify_now - c.notify_seq + c.notify_extra <> 0
        OR c.highlight_now - c.highlight_seq + c.highlight_extra <> 0
+       OR c.notify_alone > 0 OR c.highlight_alone > 0
 """
 
 
-async def room_counts(
-    connection: Connection, room_nids: Sequence[int]
-) -> dict[int, tuple[int, int]]:
-    """Return the running (notify, highlight) counts of rooms' main timelines."""
+class MainCounts(NamedTuple):
+    """The running counts of a room's main timeline."""
+
+    room_nid: int
+    room_id: RoomID
+    notify_seq: int
+    highlight_seq: int
+
+
+async def room_counts(connection: Connection, room_nids: Sequence[int]) -> list[MainCounts]:
+    """Return the running counts of the main timelines of rooms."""
     rows = await connection.fetch(
         """
-        SELECT room_nid, notify_seq, highlight_seq FROM rooms WHERE room_nid = ANY ($1::bigint[])
+        SELECT room_nid, room_id, notify_seq, highlight_seq FROM rooms
+        WHERE room_nid = ANY ($1::bigint[])
         """,
         list(room_nids),
     )
-    return {row["room_nid"]: (row["notify_seq"], row["highlight_seq"]) for row in rows}
+    return [MainCounts(*row) for row in rows]
 
 
 class ThreadCounts(NamedTuple):

@@ -38,11 +38,17 @@ class Redacted(NamedTuple):
 
 
 class UserCount(NamedTuple):
-    """For one user an event counts differently than for the default class."""
+    """For one user an event counts differently than for the default class.
+
+    What it adds to the running counts, and how it counts alone where those do not: see
+    `personal_rules.RulesInRoom`.
+    """
 
     user_id: str
     notify_delta: int
     highlight_delta: int
+    is_notification: bool
+    is_highlight: bool
 
 
 class EventEntry:
@@ -79,6 +85,7 @@ class EventEntry:
         self.record = self.record._replace(
             core=core, redaction_id=by.record.event_id, redaction_core=by.record.core
         )
+        self.notifications = ()
         self._client_head = None
 
     def redact_replaced(self, core: bytes) -> None:

@@ -151,7 +151,13 @@ def _entry_of(write: EventWrite, pos: int) -> EventEntry:
         tuple(write.state_changes),
         redaction=redaction,
         notifications=tuple(
-            UserCount(row.user_id, row.notify_delta, row.highlight_delta)
+            UserCount(
+                row.user_id,
+                row.notify_delta,
+                row.highlight_delta,
+                is_notification=row.is_notification,
+                is_highlight=row.is_highlight,
+            )
             for row in write.notifications
         ),
     )

@@ -72,7 +72,7 @@ class Followers:
         for follower in self._followers.values():
             follower.start()
         await self.renew()
-        self._renewing = self._tasks.every("follower leases", RENEW_SECONDS, self.renew)
+        self._renewing = self._tasks.spawn("follower leases", self._keep_renewing())
 
     async def renew(self) -> None:
         """Take or renew the leases that can be had. Raises DatabaseUnavailable."""
@@ -92,6 +92,12 @@ class Followers:
             await self._leases.release(self._positions())
         except DatabaseUnavailable as error:
             log.warning("leases could not be given up and run out", error=str(error))
+
+    async def _keep_renewing(self) -> None:
+        while True:
+            await self._clock.sleep(RENEW_SECONDS)
+            # As a task of its own, so that a failure is not the last renewal.
+            await self._tasks.spawn("follower lease renewal", self.renew())
 
     def _positions(self) -> dict[str, int]:
         return {follower.name: follower.position for follower in self._followers.values()}

@@ -55,10 +55,8 @@ async def _read_events(connection: Connection, after: int, upto: int) -> list[Ev
             StateChange(row.key_nid, key, row.event_nid, row.event_id, row.membership)
         )
     counts: dict[int, list[UserCount]] = defaultdict(list)
-    for pos, user_id, notify_delta, highlight_delta in await unread.notifications_after(
-        connection, room_nids, after, upto
-    ):
-        counts[pos].append(UserCount(user_id, notify_delta, highlight_delta))
+    for count in await unread.notifications_after(connection, room_nids, after, upto):
+        counts[count.pos].append(UserCount(*count[1:]))
     redacted = await events.redacted_by(
         connection,
         [record.event_nid for record in records if record.type == "m.room.redaction"],

@@ -7,6 +7,7 @@ not say enough, the answer is that it must be read again.
 from bisect import bisect_right
 from typing import Final, NamedTuple
 
+from homeserver.protocol.identifiers import RoomID
 from homeserver.storage.receipts import MAIN_TIMELINE, UNTHREADED
 from homeserver.storage.unread import ReadPart
 from homeserver.streams.entries import EventEntry, ReceiptEntry, UserCount
@@ -41,6 +42,11 @@ class RunningCounts(NamedTuple):
 
 
 _NOTHING: Final = RunningCounts(0, 0)
+
+
+def _alone(part: ReadPart) -> UnreadCount:
+    """Return what is unread for somebody who has muted the room: what is written down only."""
+    return UnreadCount(part.notify_alone, part.highlight_alone)
 
 
 class ThreadSteps:
@@ -81,11 +87,16 @@ class ThreadSteps:
 class RoomCounts:
     """The running counts of all parts of a room, as they are for the default push rules."""
 
-    __slots__ = ("main", "redacted_at", "threads")
+    __slots__ = ("main", "redacted_at", "room_id", "threads")
 
     def __init__(
-        self, main: RunningCounts, threads: dict[int, ThreadSteps], loaded_at: int
+        self,
+        room_id: RoomID,
+        main: RunningCounts,
+        threads: dict[int, ThreadSteps],
+        loaded_at: int,
     ) -> None:
+        self.room_id = room_id
         self.main = main
         # Those that grew last stand last.
         self.threads = threads
@@ -147,11 +158,29 @@ class RoomReads:
         self.threads_from = position
         self.checked_at = position
 
-    def unread(self, room: RoomCounts) -> Unread | None:
+    def unread(self, room: RoomCounts, *, is_silent: bool = False) -> Unread | None:
         """Return the counts; None: they must be read again.
 
-        What has been redacted counts until it is read again, except where nothing is unread.
+        `is_silent`: for a user who has muted the room. What has been redacted counts until it is
+        read again, except where nothing is unread.
         """
+        found = self._written_down() if is_silent else self._counted(room)
+        if found is not None and self.checked_at < room.redacted_at:
+            if found.main or found.threads:
+                return None
+            if not is_silent:
+                self.checked_at = room.redacted_at
+        return found
+
+    def _written_down(self) -> Unread:
+        threads = {
+            thread_nid: count
+            for thread_nid, part in self.threads.items()
+            if (count := _alone(part))
+        }
+        return Unread(_alone(self.main), threads)
+
+    def _counted(self, room: RoomCounts) -> Unread | None:
         threads: dict[int, UnreadCount] = {}
         for thread_nid, part in self.threads.items():
             # Of a thread that is not there nothing has ever notified by the default rules.
@@ -168,12 +197,7 @@ class RoomReads:
                 return None
             if count := steps.now.less(ReadPart(self.threads_from, *before)):
                 threads[thread_nid] = count
-        found = Unread(room.main.less(self.main), threads)
-        if self.checked_at < room.redacted_at:
-            if found.main or threads:
-                return None
-            self.checked_at = room.redacted_at
-        return found
+        return Unread(room.main.less(self.main), threads)
 
     def take_own(self, entry: EventEntry) -> None:
         """Bring it over a message of the user, who thereby has read its part of the room."""
@@ -247,5 +271,7 @@ def _with_extra(part: ReadPart, pos: int, count: UserCount) -> ReadPart:
     return part._replace(
         notify_extra=part.notify_extra + count.notify_delta,
         highlight_extra=part.highlight_extra + count.highlight_delta,
+        notify_alone=part.notify_alone + count.is_notification,
+        highlight_alone=part.highlight_alone + count.is_highlight,
         extra_pos=pos,
     )

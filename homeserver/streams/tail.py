@@ -239,7 +239,7 @@ class Tail:
 
 
 def _apply_redaction(room: Iterable[EventEntry], by: EventEntry, redaction: Redacted) -> None:
-    """Do to the entries what PostgreSQL has done to an event and to what is told of it elsewhere."""
+    """Do to the entries what PostgreSQL has done to an event, and to what others tell of it."""
     target = next((each for each in room if each.record.event_nid == redaction.event_nid), None)
     if target is not None:
         target.redact(redaction.core, by)

@@ -5,16 +5,18 @@ differently for this user since. Spec: client-server-api/#receiving-notification
 """
 
 from collections import OrderedDict
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from typing import Final, TypeAlias
 
 import msgspec
+from msgspec import UNSET
 
 from homeserver.protocol.identifiers import EventID, UserID
 from homeserver.storage import log, unread
 from homeserver.storage.database import Database
-from homeserver.storage.unread import PartRow, ReadPart, ThreadCounts
+from homeserver.storage.unread import MainCounts, PartRow, ReadPart, ThreadCounts
 from homeserver.streams.entries import EventEntry, LogEntry, ReceiptEntry, UserCount, UserEntry
+from homeserver.streams.personal_rules import PersonalRuleIndex, PersonalRules
 from homeserver.streams.read_states import (
     NOTHING_UNREAD,
     RoomCounts,
@@ -38,9 +40,10 @@ _UserReads: TypeAlias = dict[int, RoomReads | None]
 class UnreadCounts:
     """Counts what users have not read of rooms, at the tail's position."""
 
-    def __init__(self, database: Database, tail: Tail) -> None:
+    def __init__(self, database: Database, tail: Tail, personal_rules: PersonalRuleIndex) -> None:
         self._database = database
         self._tail = tail
+        self._personal_rules = personal_rules
         self._users: OrderedDict[str, _UserReads] = OrderedDict()
         self._rooms: OrderedDict[int, RoomCounts] = OrderedDict()
         self._parts = 0
@@ -50,6 +53,7 @@ class UnreadCounts:
     async def of_user(self, user_id: UserID, room_nids: Sequence[int]) -> dict[int, Unread]:
         """Return the counts of some rooms of a user."""
         while True:
+            await self._personal_rules.of_user(user_id)
             counts = {room_nid: self.known(user_id, room_nid) for room_nid in room_nids}
             unknown = [room_nid for room_nid, count in counts.items() if count is None]
             if not unknown:
@@ -66,8 +70,30 @@ class UnreadCounts:
         self._rooms.move_to_end(room_nid)
         if room_nid not in reads:
             return NOTHING_UNREAD
+        known, personal = reads[room_nid], self._personal_rules.known(user_id)
+        if known is None or personal is UNSET:
+            return None
+        return known.unread(room, is_silent=self._is_silent(personal, room))
+
+    async def depending_on_rules(self, user_id: UserID, room_nids: Sequence[int]) -> list[int]:
+        """Return those of the rooms whose counts are others if they are muted than if not."""
+        await self.of_user(user_id, room_nids)
+        return [room_nid for room_nid in room_nids if self._depends_on_rules(user_id, room_nid)]
+
+    def _depends_on_rules(self, user_id: UserID, room_nid: int) -> bool:
+        reads, room = self._users.get(user_id), self._rooms.get(room_nid)
+        if reads is None or room is None:
+            return True  # Out of memory already.
+        if room_nid not in reads:
+            return False
         known = reads[room_nid]
-        return known.unread(room) if known is not None else None
+        return known is None or known.unread(room, is_silent=True) != known.unread(room)
+
+    def _is_silent(self, personal: PersonalRules | None, room: RoomCounts) -> bool:
+        if personal is None:
+            return False
+        in_room = self._personal_rules.in_room(personal, room.room_id)
+        return in_room is not None and in_room.is_silent
 
     async def thread_ids(self, thread_nids: Collection[int]) -> dict[int, EventID]:
         """Return the IDs of threads, which are those of their roots."""
@@ -94,12 +120,12 @@ class UnreadCounts:
         ) as tx:
             position = await log.head(tx)
             rows = await unread.parts_read(tx, user_id, room_nids if is_known else None)
-            mains = await unread.room_counts(tx, new_rooms) if new_rooms else {}
+            mains = await unread.room_counts(tx, new_rooms) if new_rooms else []
             threads = await unread.thread_counts(tx, new_rooms) if new_rooms else []
         entries = await self._tail.since(position)
         if entries is None or is_known != (user_id in self._users):
             return  # Much has happened in the meantime: it is read again.
-        rooms = _room_counts(new_rooms, mains, threads, position)
+        rooms = _room_counts(mains, threads, position)
         loaded = _user_reads(rows, position)
         for entry in entries:
             if isinstance(entry, EventEntry) and entry.room_nid in rooms:
@@ -159,14 +185,13 @@ class UnreadCounts:
 
 
 def _room_counts(
-    room_nids: Iterable[int],
-    mains: Mapping[int, tuple[int, int]],
-    threads: Iterable[ThreadCounts],
-    position: int,
+    mains: Iterable[MainCounts], threads: Iterable[ThreadCounts], position: int
 ) -> dict[int, RoomCounts]:
     rooms = {
-        room_nid: RoomCounts(RunningCounts(*mains.get(room_nid, (0, 0))), {}, position)
-        for room_nid in room_nids
+        row.room_nid: RoomCounts(
+            row.room_id, RunningCounts(row.notify_seq, row.highlight_seq), {}, position
+        )
+        for row in mains
     }
     for row in threads:
         counts = RunningCounts(row.notify_seq, row.highlight_seq)

@@ -40,6 +40,8 @@ FILTER = {"room": {"timeline": {"limit": 1000}}}
 REDACTED = 2
 LONG_POLL_MS = 30_000
 RETRY_SECONDS = 0.1
+# A server that does not recover in this time never will.
+PATIENCE_SECONDS = 120
 
 
 class Chat:
@@ -194,7 +196,8 @@ def say(fact: dict[str, Any]) -> None:
 
 async def main(url: str, name: str, peer: str, messages: str) -> None:
     """Chat and report."""
-    say(await Chat(url, name, peer, int(messages)).run())
+    async with asyncio.timeout(PATIENCE_SECONDS):
+        say(await Chat(url, name, peer, int(messages)).run())
 
 
 if __name__ == "__main__":

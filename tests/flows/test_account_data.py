@@ -1,10 +1,10 @@
 """Spec: client-server-api/#client-config"""
 
+import asyncio
 import json
 
 import pytest
 
-from homeserver.services.account_data import MAX_CONTENT_BYTES
 from tests.support.account_data import (
     deletes_account_data,
     global_account_data,
@@ -130,12 +130,14 @@ async def test_the_same_content_again_is_told_again(alice):
 
 
 @pytest.mark.parametrize("in_room", [False, True])
-async def test_a_waiting_sync_answers_when_account_data_changes(alice, together, in_room):
+async def test_a_waiting_sync_answers_when_account_data_changes(server, alice, in_room):
     room = await alice.creates_room() if in_room else None
     since = (await alice.syncs())["next_batch"]
-    answer, _ = await together(
-        alice.syncs(since, timeout=30_000), sets_account_data(alice, TYPE, {"n": 1}, room)
-    )
+    syncing = asyncio.ensure_future(alice.syncs(since, timeout=30_000))
+    while not server.base.notifier.waiting():  # noqa: ASYNC110 - nothing tells it
+        await asyncio.sleep(0)
+    await sets_account_data(alice, TYPE, {"n": 1}, room)
+    answer = await syncing
     told = room_account_data(answer, room) if room else global_account_data(answer)
     assert told == {TYPE: {"n": 1}}
 
@@ -289,12 +291,54 @@ async def test_what_is_no_room_id_is_refused(alice, room):
         await reads_account_data(alice, TYPE, room)
 
 
-async def test_a_content_may_be_large_but_not_too_large(alice):
-    await sets_account_data(alice, TYPE, {"a": "x" * (MAX_CONTENT_BYTES - len('{"a":""}'))})
+@pytest.fixture
+def limits(monkeypatch):
+    """Sets limits of the service; they count bytes of `{"a":"…"}` and the like."""
+
+    def lower(**values):
+        for name, value in values.items():
+            monkeypatch.setattr(f"homeserver.services.account_data.{name}", value)
+
+    return lower
+
+
+def content_of(size):
+    return {"a": "x" * (size - len('{"a":""}'))}
+
+
+async def test_a_content_has_a_largest_size(alice, limits):
+    limits(MAX_CONTENT_BYTES=100)
+    await sets_account_data(alice, TYPE, content_of(100))
     with refused(413, "M_TOO_LARGE"):
-        await sets_account_data(alice, TYPE, {"a": "x" * MAX_CONTENT_BYTES})
+        await sets_account_data(alice, TYPE, content_of(101))
+    assert await reads_account_data(alice, TYPE) == content_of(100)
+
+
+async def test_all_of_a_users_account_data_has_a_largest_size(alice, bob, limits):
+    limits(MAX_TOTAL_BYTES=200)
+    room = await alice.creates_room()
+    await sets_account_data(alice, "a", content_of(100))
+    await sets_account_data(alice, "b", content_of(100), room)
     with refused(413, "M_TOO_LARGE"):
-        await sets_account_data(alice, TYPE, {"a": "x" * (2 * MAX_CONTENT_BYTES)})
+        await sets_account_data(alice, "c", content_of(10))
+    with refused(413, "M_TOO_LARGE"):
+        await sets_account_data(alice, "a", content_of(101))
+    await sets_account_data(bob, "c", content_of(10))
+    await sets_account_data(alice, "a", content_of(90))
+    await sets_account_data(alice, "c", content_of(10))
+
+
+async def test_a_user_has_a_largest_number_of_entries(alice, limits):
+    limits(MAX_ENTRIES=2)
+    room = await alice.creates_room()
+    await sets_account_data(alice, "a", {"n": 1})
+    await sets_account_data(alice, "a", {"n": 1}, room)
+    with refused(413, "M_TOO_LARGE"):
+        await sets_account_data(alice, "b", {"n": 1})
+    await sets_account_data(alice, "a", {"n": "longer"})
+    await deletes_account_data(alice, "a")
+    with refused(413, "M_TOO_LARGE"):
+        await sets_account_data(alice, "b", {})
 
 
 async def test_guests_have_no_account_data(guest):

@@ -1,5 +1,6 @@
 """Random things that users do to rooms; refusals are part of life."""
 
+import contextlib
 import random
 from typing import Any
 
@@ -7,7 +8,9 @@ from homeserver.errors import MatrixError
 from homeserver.protocol.errors import ProtocolError
 from homeserver.protocol.identifiers import EventID, RoomID
 from homeserver.rooms.create import NewRoom
+from homeserver.services.receipts import NewReceipt
 from homeserver.web.requester import Requester
+from tests.laws.unread_model import AcceptedReceipt
 from tests.support.node import Node
 
 
@@ -20,6 +23,9 @@ class History:
         self._random = random.Random(seed)
         self._rooms: list[RoomID] = []
         self._messages: dict[RoomID, list[EventID]] = {}
+        # The threads of related messages, None for those in the main timeline.
+        self._related: dict[EventID, EventID | None] = {}
+        self.receipts: list[AcceptedReceipt] = []
         self._count = 0
 
     async def act(self) -> None:
@@ -31,6 +37,11 @@ class History:
         actions: list[tuple[Any, int]] = [
             (self._message, 10),
             (self._mention, 2),
+            (self._mention_room, 1),
+            (self._notice, 1),
+            (self._reply, 6),
+            (self._relate, 3),
+            (self._receipt, 6),
             (self._redact, 2),
             (self._topic, 3),
             (self._join, 4),
@@ -43,10 +54,12 @@ class History:
             (self._visibility, 1),
         ]
         action = self._random.choices([a for a, _ in actions], [w for _, w in actions])[0]
-        try:
+        with contextlib.suppress(MatrixError, ProtocolError):
             await action(self._any_node(), self._any_user(), self._random.choice(self._rooms))
-        except (MatrixError, ProtocolError):
-            pass
+
+    def goes_on_with(self, nodes: list[Node]) -> None:
+        """Act through other nodes from now on."""
+        self._nodes = nodes
 
     def _any_node(self) -> Node:
         return self._random.choice(self._nodes)
@@ -76,6 +89,50 @@ class History:
         mentions = {"user_ids": [self._any_user().user_id]}
         content = {"msgtype": "m.text", "body": "you", "m.mentions": mentions}
         await self._send(node, user, room, content)
+
+    async def _mention_room(self, node: Node, user: Requester, room: RoomID) -> None:
+        mentions = {"room": True, "user_ids": [self._any_user().user_id]}
+        content = {"msgtype": "m.text", "body": "all", "m.mentions": mentions}
+        await self._send(node, user, room, content)
+
+    async def _notice(self, node: Node, user: Requester, room: RoomID) -> None:
+        await self._send(node, user, room, {"msgtype": "m.notice", "body": "beep"})
+
+    async def _reply(self, node: Node, user: Requester, room: RoomID) -> None:
+        roots = [event_id for event_id in self._messages[room] if event_id not in self._related]
+        if roots:
+            # A few threads that go on, rather than many of one message.
+            root = self._random.choice(roots[:3])
+            await self._send_related(node, user, room, "m.thread", root)
+
+    async def _relate(self, node: Node, user: Requester, room: RoomID) -> None:
+        if self._messages[room]:
+            rel_type = self._random.choice(["m.reference", "m.replace", "org.example.other"])
+            target = self._random.choice(self._messages[room])
+            await self._send_related(node, user, room, rel_type, target)
+
+    async def _send_related(
+        self, node: Node, user: Requester, room: RoomID, rel_type: str, target: EventID
+    ) -> None:
+        relation = {"rel_type": rel_type, "event_id": target}
+        mentions = {"user_ids": [self._any_user().user_id] if self._random.random() < 0.2 else []}
+        content = {"body": str(self._count), "msgtype": "m.text", "m.mentions": mentions}
+        await self._send(node, user, room, {**content, "m.relates_to": relation})
+        sent = self._messages[room][-1]
+        self._related[sent] = target if rel_type == "m.thread" else self._related.get(target)
+
+    async def _receipt(self, node: Node, user: Requester, room: RoomID) -> None:
+        """Read a message, seldom an old one, by itself or with all of the room."""
+        if not self._messages[room]:
+            return
+        latest = self._messages[room][-8:] if self._random.random() < 0.8 else self._messages[room]
+        event_id = self._random.choice(latest)
+        own_part = self._related.get(event_id) or "main"
+        thread_id = self._random.choice([None, None, own_part, own_part, "main"])
+        kind = self._random.choice(["m.read", "m.read.private"])
+        receipt = NewReceipt(kind, event_id, thread_id)
+        await node.receipts.record(user.user_id, room, [receipt])
+        self.receipts.append(AcceptedReceipt(user.user_id, room, event_id, thread_id))
 
     async def _redact(self, node: Node, user: Requester, room: RoomID) -> None:
         if self._messages[room]:

@@ -2,6 +2,8 @@
 
 from typing import Any
 
+from tests.laws.unread_model import Counts, told_unread
+
 
 class ClientModel:
     """The rooms as a client knows them from the answers so far."""
@@ -12,7 +14,7 @@ class ClientModel:
         self.state: dict[str, dict[tuple[str, str], str]] = {}
         self.timelines: dict[str, list[dict[str, Any]]] = {}
         self.sections: dict[str, str] = {}
-        self.unread: dict[str, dict[str, int]] = {}
+        self.unread: dict[str, Counts] = {}
         self.summaries: dict[str, dict[str, Any]] = {}
         self.stripped: dict[str, list[Any]] = {}
         # The timeline of the answer that is being applied.
@@ -53,7 +55,7 @@ class ClientModel:
         if "summary" in room:
             self.summaries.setdefault(room_id, {}).update(room["summary"])
         if "unread_notifications" in room:
-            self.unread[room_id] = room["unread_notifications"]
+            self.unread[room_id] = told_unread(room)
 
     def _redact(self, timeline: list[dict[str, Any]], redaction: dict[str, Any]) -> None:
         for event in timeline:

@@ -22,6 +22,8 @@ ROOMS = 3
 CRASHES = 4
 ALL = {"room": {"timeline": {"limit": 10_000}}}
 SETTINGS = {"RATE_LIMITS_ENABLED": "false", "PASSWORDS_BCRYPT_COST": "4"}
+# A server that does not recover in this time never will.
+PATIENCE_SECONDS = 120
 # What a client does about an answer that never came, or an error that is the server's own.
 NO_ANSWER = (aiohttp.ClientError, ConnectionError)
 
@@ -77,14 +79,15 @@ class Observer:
 
 async def persistently(request: Callable[[], Any]) -> Any:
     """Repeat a request until it is answered."""
-    while True:
-        with suppress(*NO_ANSWER):
-            try:
-                return await request()
-            except Refusal as refusal:
-                if refusal.status < 500:
-                    raise
-        await asyncio.sleep(0)
+    async with asyncio.timeout(PATIENCE_SECONDS):
+        while True:
+            with suppress(*NO_ANSWER):
+                try:
+                    return await request()
+                except Refusal as refusal:
+                    if refusal.status < 500:
+                        raise
+            await asyncio.sleep(0)
 
 
 async def crash_server(server: ServerProcess) -> None:

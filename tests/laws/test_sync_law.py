@@ -32,14 +32,15 @@ async def test_initial_sync_and_increments_are_a_fresh_initial_sync(
         for round_ in range(ROUNDS):
             for _ in range((seed + round_) % ACTIONS + 1):
                 await history.act()
-            await _all_nodes_reach_the_head(nodes)
+            await all_nodes_reach_the_head(nodes)
             for number, each in enumerate(users):
                 # Some clients come back seldom, so that their timelines have gaps.
                 if (round_ + number) % (number + 1) == 0:
                     await _check(nodes[round_ % node_count], each, clients[each.user_id])
 
 
-async def _all_nodes_reach_the_head(nodes: list[Node]) -> None:
+async def all_nodes_reach_the_head(nodes: list[Node]) -> None:
+    """Wait until every node knows what has been written through any."""
     head = await nodes[0].base.reader.head()
     await asyncio.gather(*(node.base.tail.reach(head) for node in nodes))
 

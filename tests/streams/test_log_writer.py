@@ -19,9 +19,11 @@ class Counted(UserChanges):
         self.sizes: list[int] = []
         self.gate = asyncio.Event()
         self.gate.set()
+        self.begun = asyncio.Event()
 
     async def append(self, connection: Connection, writes: Sequence[str]) -> Outcome:
         self.sizes.append(len(writes))
+        self.begun.set()
         await self.gate.wait()
         return await super().append(connection, writes)
 
@@ -45,8 +47,7 @@ async def test_the_next_batch_fills_while_one_commits(node: StreamNode) -> None:
     changes = Counted()
     changes.gate.clear()
     first = node.writer.append(changes, "first")
-    while not changes.sizes:
-        await asyncio.sleep(0)
+    await changes.begun.wait()
     rest = [node.writer.append(changes, f"u{n}") for n in range(MAX_BATCH + 5)]
     changes.gate.set()
     await asyncio.gather(first, *rest)
@@ -171,8 +172,7 @@ async def test_a_stop_tells_everybody_who_waits(node: StreamNode) -> None:
     changes.gate.clear()
     in_hand = [node.writer.append(changes, f"u{n}") for n in range(MAX_BATCH)]
     queued = node.writer.append(changes, "later")
-    while not changes.sizes:
-        await asyncio.sleep(0)
+    await changes.begun.wait()
     await node.tasks.stop()
     outcomes = [future.exception() for future in (*in_hand, queued)]
     assert all(isinstance(outcome, DatabaseStopped) for outcome in outcomes)

@@ -22,9 +22,7 @@ async def reads_account_data(client: Client, event_type: str, room_id: str | Non
     return await client.get(_path(client, event_type, room_id))
 
 
-async def deletes_account_data(
-    client: Client, event_type: str, room_id: str | None = None
-) -> None:
+async def deletes_account_data(client: Client, event_type: str, room_id: str | None = None) -> None:
     assert await client.delete(f"{MSC3391}/{_path(client, event_type, room_id)}") == {}
 
 

@@ -17,11 +17,14 @@ from homeserver.config.values import Secret
 from homeserver.protocol.filters import CompiledFilter, parse_filter
 from homeserver.protocol.identifiers import DeviceID, UserID
 from homeserver.protocol.json_types import JsonObject
+from homeserver.protocol.sync_token import parse_sync_token
 from homeserver.rooms.local_only import NoPeers
 from homeserver.run.foundation import Foundation, foundation
+from homeserver.run.reading_routes import receipts_of
 from homeserver.run.room_layer import RoomLayer, room_layer
 from homeserver.run.secret_files import load_signing_key
 from homeserver.run.sync_layer import sync_layer
+from homeserver.services.receipts import Receipts
 from homeserver.telemetry.clock import SystemClock
 from homeserver.telemetry.metrics import Metrics
 from homeserver.telemetry.shutdown import Shutdown
@@ -41,6 +44,7 @@ class Node(msgspec.Struct):
     base: Foundation
     rooms: RoomLayer
     sync: Sync
+    receipts: Receipts
 
     async def syncs(
         self,
@@ -53,11 +57,13 @@ class Node(msgspec.Struct):
         timeout_ms: int = 0,
     ) -> dict[str, Any]:
         """Return the answer of /sync."""
+        token = None if since is None else parse_sync_token(since)
         answer = await self.sync.answer(
             SyncRequest(
                 requester=requester,
                 filter=CompiledFilter(parse_filter(chosen or {})),
-                since=None if since is None else int(since[1:]),
+                since=None if token is None else token.position,
+                typing_told={} if token is None else dict(token.typing),
                 full_state=full_state,
                 state_key=state_key,
                 timeout_ms=timeout_ms,
@@ -85,4 +91,4 @@ async def running_node(dsn: str, folder: Path) -> AsyncIterator[Node]:
     ) as base:
         peers = NoPeers()
         rooms = room_layer(base, key, profiles=Localparts(), peers=peers, directories=peers)
-        yield Node(base, rooms, sync_layer(base, rooms))
+        yield Node(base, rooms, sync_layer(base, rooms), receipts_of(base, rooms))

@@ -167,6 +167,8 @@ CREATE TABLE user_notifications (
     -- Added to the counts of the default outcome: -1, 0 or 1.
     notify_delta smallint NOT NULL,
     highlight_delta smallint NOT NULL,
+    -- The outcome itself: where the user has muted the room, nothing else counts.
+    is_notification boolean NOT NULL,
     is_highlight boolean NOT NULL,
     actions bytea NOT NULL,
     PRIMARY KEY (user_id, room_nid, pos)

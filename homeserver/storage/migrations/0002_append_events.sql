@@ -34,7 +34,8 @@ CREATE TYPE read_write AS (
 );
 CREATE TYPE user_notification_write AS (
     ord integer, user_id text, room_nid bigint, event_nid bigint, thread_nid bigint,
-    notify_delta smallint, highlight_delta smallint, is_highlight boolean, actions bytea
+    notify_delta smallint, highlight_delta smallint, is_notification boolean,
+    is_highlight boolean, actions bytea
 );
 CREATE TYPE redaction_write AS (
     ord integer, room_nid bigint, target_nid bigint, by_nid bigint, core bytea, rest bytea
@@ -187,9 +188,10 @@ BEGIN
     END IF;
     IF cardinality(p_notifications) > 0 THEN
         INSERT INTO user_notifications (user_id, room_nid, pos, event_nid, thread_nid,
-                                        notify_delta, highlight_delta, is_highlight, actions)
+                                        notify_delta, highlight_delta, is_notification,
+                                        is_highlight, actions)
         SELECT n.user_id, n.room_nid, base_pos + positions[n.ord], n.event_nid, n.thread_nid,
-               n.notify_delta, n.highlight_delta, n.is_highlight, n.actions
+               n.notify_delta, n.highlight_delta, n.is_notification, n.is_highlight, n.actions
         FROM unnest(p_notifications) n WHERE n.room_nid <> ALL (lost);
     END IF;
     IF cardinality(p_redactions) > 0 THEN

@@ -1,0 +1,134 @@
+"""Positions and leases of followers in PostgreSQL."""
+
+import pytest
+
+from homeserver.storage import followers
+from homeserver.storage.database import Database
+from homeserver.storage.followers import Lease
+from homeserver.storage.log import take_positions
+
+A, B = Lease("a", 10_000), Lease("b", 10_000)
+
+
+@pytest.fixture
+async def name(database: Database) -> str:
+    """A follower that nobody runs."""
+    async with database.connection() as connection:
+        await followers.add(connection, "mail", at_head=False)
+    return "mail"
+
+
+async def renew(
+    database: Database, lease: Lease, now_ms: int = 0, **positions: int
+) -> dict[str, int]:
+    async with database.connection() as connection:
+        return await followers.renew(connection, positions or {"mail": 0}, lease, now_ms)
+
+
+async def advance(database: Database, lease: Lease, after: int, upto: int) -> bool:
+    async with database.transaction() as tx:
+        return await followers.advance(tx, "mail", after, upto, lease)
+
+
+async def test_a_new_follower_begins_before_the_first_entry_or_at_the_head(
+    database: Database,
+) -> None:
+    async with database.transaction() as tx:
+        await take_positions(tx, 7)
+    async with database.connection() as connection:
+        await followers.add(connection, "start", at_head=False)
+        await followers.add(connection, "head", at_head=True)
+    assert await renew(database, A, start=0, head=0) == {"start": 0, "head": 7}
+
+
+async def test_a_follower_is_made_once(database: Database, name: str) -> None:
+    await renew(database, A)
+    assert await advance(database, A, 0, 5)
+    async with database.connection() as connection:
+        await followers.add(connection, name, at_head=True)
+    assert await renew(database, A) == {name: 5}
+
+
+async def test_a_lease_is_held_by_one_node_until_it_runs_out(database: Database, name: str) -> None:
+    assert await renew(database, A) == {name: 0}
+    assert await renew(database, B, now_ms=9_999) == {}
+    assert await renew(database, B, now_ms=10_000) == {name: 0}
+    assert await renew(database, A, now_ms=19_999) == {name: 0}
+
+
+async def test_a_renewal_prolongs_the_lease(database: Database, name: str) -> None:
+    await renew(database, A)
+    await renew(database, Lease("a", 15_000), now_ms=5_000)
+    assert await renew(database, B, now_ms=14_999) == {}
+
+
+async def test_only_the_holder_advances(database: Database, name: str) -> None:
+    assert not await advance(database, A, 0, 5)
+    await renew(database, A)
+    assert not await advance(database, B, 0, 5)
+    assert await advance(database, A, 0, 5)
+    assert await renew(database, A) == {name: 5}
+
+
+async def test_a_position_that_was_handled_is_not_stored_again(
+    database: Database, name: str
+) -> None:
+    await renew(database, A)
+    assert await advance(database, A, 0, 5)
+    assert not await advance(database, A, 0, 5)
+    assert not await advance(database, A, 4, 9)
+    assert await advance(database, A, 5, 9)
+
+
+async def test_advancing_prolongs_the_lease(database: Database, name: str) -> None:
+    await renew(database, A)
+    await advance(database, Lease("a", 20_000), 0, 5)
+    assert await renew(database, B, now_ms=19_999) == {}
+
+
+async def test_the_position_that_a_node_knows_is_kept_unless_it_is_behind(
+    database: Database, name: str
+) -> None:
+    assert await renew(database, A, mail=8) == {name: 8}
+    assert await renew(database, A, mail=3) == {name: 8}
+
+
+async def test_the_position_of_who_does_not_get_the_lease_is_not_kept(
+    database: Database, name: str
+) -> None:
+    await renew(database, A)
+    assert await renew(database, B, mail=8) == {}
+    assert await renew(database, A) == {name: 0}
+
+
+async def test_a_follower_that_is_being_advanced_is_not_waited_for(
+    database: Database, name: str
+) -> None:
+    await renew(database, A)
+    async with database.transaction() as tx:
+        await followers.advance(tx, name, 0, 5, A)
+        assert await renew(database, A) == {}
+        assert await renew(database, B, now_ms=50_000) == {}
+    assert await renew(database, A) == {name: 5}
+
+
+async def test_a_released_lease_is_free_at_once(database: Database, name: str) -> None:
+    await renew(database, A)
+    async with database.connection() as connection:
+        await followers.release(connection, {name: 6}, "a")
+    assert await renew(database, B) == {name: 6}
+
+
+async def test_nobody_releases_the_lease_of_another_node(database: Database, name: str) -> None:
+    await renew(database, A)
+    async with database.connection() as connection:
+        await followers.release(connection, {name: 6}, "b")
+    assert await renew(database, B) == {}
+    assert await renew(database, A) == {name: 0}
+
+
+async def test_many_leases_are_taken_with_one_statement(database: Database, name: str) -> None:
+    async with database.connection() as connection:
+        await followers.add(connection, "push", at_head=False)
+    await renew(database, B, push=0)
+    assert await renew(database, A, mail=0, push=0, unknown=0) == {name: 0}
