@@ -79,6 +79,10 @@ def test_an_ipv4_address_on_an_ipv6_socket_is_an_ipv4_address() -> None:
     assert facts(("::ffff:127.0.0.1", 1, 0, 0), forwarded("198.51.100.1")).ip == "198.51.100.1"
 
 
+def test_a_mapped_address_from_a_proxy_is_the_ipv4_address() -> None:
+    assert facts(("127.0.0.1", 1), forwarded("::ffff:198.51.100.1")).ip == "198.51.100.1"
+
+
 def test_a_unix_socket_is_believed_when_its_peers_are_trusted() -> None:
     assert facts("", forwarded("198.51.100.1"), (UNIX_PEERS,)).ip == "198.51.100.1"
     assert facts("", forwarded("198.51.100.1"), ()).ip == ""
