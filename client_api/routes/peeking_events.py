@@ -83,6 +83,6 @@ class PeekingEventRoutes:
         deprecated=True,
         spec="client-server-api/#get_matrixclientv3eventseventid",
     )
-    async def get_event(self, requester: Requester, path: AnyEventPath) -> JsonBytes:
+    async def get_single_event(self, requester: Requester, path: AnyEventPath) -> JsonBytes:
         """Return one event of whatever room."""
         return JsonBytes(await self._single_events.of_any_room(requester, path.event_id))

@@ -5,7 +5,6 @@ from typing import Final, NamedTuple
 
 from homeserver.protocol.event import Event
 from homeserver.protocol.identifiers import EventID
-from homeserver.protocol.json_types import JsonObject
 from homeserver.protocol.relations import (
     REPLACEMENT,
     THREAD,
@@ -16,7 +15,7 @@ from homeserver.protocol.relations import (
 from homeserver.rooms.head import RoomHead
 from homeserver.storage import relations
 from homeserver.storage.database import Database
-from homeserver.storage.event_writes import RelationWrite
+from homeserver.storage.event_writes import VOID_EDIT, RelationWrite
 from homeserver.storage.relations import ParentFacts
 
 # About 300 bytes each.
@@ -39,12 +38,14 @@ class Related(NamedTuple):
         """Return the row of the relation."""
         if self.relation is None:
             return None
+        is_edit = self.relation.rel_type == REPLACEMENT
+        is_void = is_edit and not has_replacement(event.type, event.content)
         return RelationWrite(
             event_nid,
             room_nid,
             self.relation.event_id,
             self.relation.rel_type,
-            self.relation.key,
+            VOID_EDIT if is_void else self.relation.key,
             event.sender,
             event.type,
         )
@@ -68,9 +69,9 @@ class Relating:
         A relation to a thread's event belongs to that thread, whatever its type. A thread's root
         may have no relation itself. Spec: client-server-api/#threading
         """
-        if event.state_key is not None:
+        if "m.relates_to" not in event.content or event.state_key is not None:
             return _UNRELATED
-        relation = valid_relation(event.type, event.content)
+        relation = relation_of(event.content)
         if relation is None:
             return _UNRELATED
         parent = await self.parent(head, relation)
@@ -96,20 +97,6 @@ class Relating:
         else:
             self._parents.move_to_end(relation.event_id)
         return facts if facts.room_nid == head.room_nid else None
-
-
-def valid_relation(event_type: str, content: JsonObject) -> Relation | None:
-    """Return the relation of a message by its content alone.
-
-    "Relationships which don't match the schema, or which break the rules of a relationship, are
-    simply ignored": such as an edit that says nothing new.
-    """
-    if "m.relates_to" not in content:
-        return None
-    relation = relation_of(content)
-    if relation is None or relation.rel_type != REPLACEMENT:
-        return relation
-    return relation if has_replacement(event_type, content) else None
 
 
 def may_be_root(parent: ParentFacts) -> bool:

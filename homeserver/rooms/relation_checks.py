@@ -15,9 +15,10 @@ from homeserver.protocol.relations import (
     AnnotationIdentity,
     Relation,
     annotation_identity,
+    relation_of,
 )
 from homeserver.rooms.head import RoomHead
-from homeserver.rooms.relating import Relating, may_be_root, valid_relation
+from homeserver.rooms.relating import Relating, may_be_root
 from homeserver.storage import relations
 from homeserver.storage.database import Database
 
@@ -38,9 +39,9 @@ class RelationChecks:
         Spec: client-server-api/#validation-of-mthread-relationships,
         client-server-api/#avoiding-duplicate-annotations
         """
-        if draft.state_key is not None:
+        if "m.relates_to" not in draft.content or draft.state_key is not None:
             return
-        relation = valid_relation(draft.type, draft.content)
+        relation = relation_of(draft.content)
         if relation is None or head.membership_of(draft.sender) != "join":
             return  # Of who is not in the room the authorization rules say it better.
         if relation.rel_type == THREAD:

@@ -13,6 +13,8 @@ SOFT_FAILED = 4
 PARTIAL_STATE = 8
 # Set by PostgreSQL (migrations/0009), never by who writes an event.
 HAS_CHILDREN = 16
+# The key of an edit that has nothing to put in the place of what it edits.
+VOID_EDIT = ""
 
 
 class NewRoomWrite(NamedTuple):
@@ -92,7 +94,7 @@ class MembershipWrite(NamedTuple):
 
 
 class RelationWrite(NamedTuple):
-    """An event's relation to another."""
+    """An event's relation to another; `key` is that of an annotation, or `VOID_EDIT`."""
 
     event_nid: int
     room_nid: int

@@ -44,7 +44,10 @@ async def renew(
             FOR UPDATE OF f SKIP LOCKED
         )
         UPDATE followers f
-        SET lease_node = $3, lease_until_ms = $4, pos = greatest(f.pos, free.pos)
+        SET lease_node = $3, pos = greatest(f.pos, free.pos),
+            -- A renewal that was held up must not set back a later one.
+            lease_until_ms = CASE WHEN f.lease_node = $3 THEN greatest(f.lease_until_ms, $4)
+                                  ELSE $4 END
         FROM free WHERE f.name = free.name
         RETURNING f.name, f.pos
         """,
@@ -64,7 +67,7 @@ async def advance(tx: Transaction, name: str, after: int, upto: int, lease: Leas
     """
     row = await tx.fetchrow(
         """
-        UPDATE followers SET pos = $3, lease_until_ms = $5
+        UPDATE followers SET pos = $3, lease_until_ms = greatest(lease_until_ms, $5)
         WHERE name = $1 AND pos <= $2 AND lease_node = $4 RETURNING name
         """,
         name,

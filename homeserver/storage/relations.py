@@ -277,11 +277,11 @@ _SUMMARIES: Final = """
     FROM target t
     LEFT JOIN thread h ON h.root_nid = t.event_nid
     LEFT JOIN LATERAL (
-        -- client-server-api/#validity-of-replacement-events; a relation without `m.new_content`
-        -- is not stored.
+        -- client-server-api/#validity-of-replacement-events; only one without `m.new_content` has
+        -- a key.
         SELECT r.event_nid FROM relations r JOIN events e ON e.event_nid = r.event_nid
         WHERE r.parent_id = t.event_id AND r.rel_type = 'm.replace' AND r.room_nid = t.room_nid
-          AND r.sender = t.sender AND r.type = t.type AND r.pos <@ t.visible
+          AND r.sender = t.sender AND r.type = t.type AND r.key IS NULL AND r.pos <@ t.visible
           AND r.sender <> ALL ($4::text[])
           AND t.state_key IS NULL AND t.redacted_by_nid IS NULL
           AND NOT EXISTS (

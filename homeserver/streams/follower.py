@@ -124,7 +124,7 @@ class Follower:
 
     def granted(self, grant: Grant) -> None:
         """Take the lease, or its renewal."""
-        self._held_until = grant.held_until
+        self._held_until = max(self._held_until, grant.held_until)
         self.position = max(self.position, grant.position)
         self._has_work.set()
 

@@ -41,7 +41,7 @@ async def test_new_events_of_all_rooms_come_in_order(alice, bob, room):
 async def test_a_waiting_request_is_answered_by_the_next_event(alice, bob, room, server):
     token = await now(bob)
     waiting = asyncio.create_task(bob.get("events", from_=token, timeout=60_000))
-    while not server.base.notifier.waiting():
+    while not server.base.notifier.waiting():  # noqa: ASYNC110 - nothing tells it
         await asyncio.sleep(0)
     await alice.sends(room, "hello")
     assert bodies(await waiting) == ["hello"]

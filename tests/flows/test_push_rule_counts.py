@@ -167,6 +167,28 @@ async def test_a_redacted_mention_does_not_count_in_a_muted_room(alice, bob, roo
     assert unread(await bob.syncs(since), room) == NOTHING
 
 
+async def test_what_is_redacted_in_a_muted_room_does_not_come_back(alice, bob, room):
+    event = await alice.sends(room, "hello")
+    assert await unread_of(bob, room) == {"notification_count": 1, "highlight_count": 0}
+    await puts_rule(bob, "room", room, [])
+    await alice.redacts(room, event)
+    assert await unread_of(bob, room) == NOTHING
+    await deletes_rule(bob, "room", room)
+    assert await unread_of(bob, room) == NOTHING
+
+
+async def test_own_messages_cost_no_rows(server, bob, room):
+    await puts_rule(bob, "room", room, [])
+    await puts_rule(bob, "content", "cake", LOUD, pattern="cake")
+    await bob.sends(room, "I like cake")
+    assert await rows_of(server) == 0
+
+
+async def test_to_mention_somebody_elsewhere_costs_no_row(server, alice, clients, room):
+    await mentions(alice, room, await clients.user("dave"))
+    assert await rows_of(server) == 0
+
+
 async def test_who_joins_later_has_the_own_rules_at_once(server, alice, bob, carol, clients):
     dave = await clients.user("dave")
     room = await alice.creates_room(preset="public_chat")

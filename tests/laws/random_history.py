@@ -17,10 +17,18 @@ from tests.support.node import Node
 class History:
     """Acts at random, as some users in a few rooms, through any of the nodes."""
 
-    def __init__(self, nodes: list[Node], users: list[Requester], seed: int) -> None:
+    def __init__(
+        self,
+        nodes: list[Node],
+        users: list[Requester],
+        seed: int,
+        *,
+        is_about_reading: bool = False,
+    ) -> None:
         self._nodes = nodes
         self._users = users
         self._random = random.Random(seed)
+        self._is_about_reading = is_about_reading
         self._rooms: list[RoomID] = []
         self._messages: dict[RoomID, list[EventID]] = {}
         # The threads of related messages, None for those in the main timeline.
@@ -31,17 +39,39 @@ class History:
     async def act(self) -> None:
         """Do one thing."""
         self._count += 1
-        if not self._rooms or (len(self._rooms) < 4 and self._random.random() < 0.1):
+        most_rooms = 2 if self._is_about_reading else 4
+        if not self._rooms or (len(self._rooms) < most_rooms and self._random.random() < 0.1):
             await self._create()
             return
-        actions: list[tuple[Any, int]] = [
+        actions = self._weights()
+        action = self._random.choices([a for a, _ in actions], [w for _, w in actions])[0]
+        with contextlib.suppress(MatrixError, ProtocolError):
+            await action(self._any_node(), self._any_user(), self._random.choice(self._rooms))
+
+    def _weights(self) -> list[tuple[Any, int]]:
+        if self._is_about_reading:
+            # Few rooms in which nearly everybody stays.
+            return [
+                (self._message, 8),
+                (self._mention, 6),
+                (self._mention_room, 2),
+                (self._notice, 1),
+                (self._reply, 12),
+                (self._relate, 6),
+                (self._receipt, 8),
+                (self._redact, 8),
+                (self._topic, 1),
+                (self._join, 5),
+                (self._leave, 1),
+            ]
+        return [
             (self._message, 10),
             (self._mention, 2),
             (self._mention_room, 1),
             (self._notice, 1),
-            (self._reply, 6),
-            (self._relate, 3),
-            (self._receipt, 6),
+            (self._reply, 3),
+            (self._relate, 2),
+            (self._receipt, 3),
             (self._redact, 2),
             (self._topic, 3),
             (self._join, 4),
@@ -53,9 +83,6 @@ class History:
             (self._rename, 2),
             (self._visibility, 1),
         ]
-        action = self._random.choices([a for a, _ in actions], [w for _, w in actions])[0]
-        with contextlib.suppress(MatrixError, ProtocolError):
-            await action(self._any_node(), self._any_user(), self._random.choice(self._rooms))
 
     def goes_on_with(self, nodes: list[Node]) -> None:
         """Act through other nodes from now on."""
@@ -68,7 +95,8 @@ class History:
         return self._random.choice(self._users)
 
     async def _create(self) -> None:
-        preset: Any = self._random.choice(["public_chat", "private_chat"])
+        presets = ["public_chat"] if self._is_about_reading else ["public_chat", "private_chat"]
+        preset: Any = self._random.choice(presets)
         version = self._random.choice(["1", "6", "10", "11", "12"])
         room_id = await self._any_node().rooms.create.create(
             self._any_user(), NewRoom(preset=preset, room_version=version)
@@ -136,7 +164,7 @@ class History:
 
     async def _redact(self, node: Node, user: Requester, room: RoomID) -> None:
         if self._messages[room]:
-            target = self._random.choice(self._messages[room])
+            target = self._random.choice(self._messages[room][-20:])
             await node.rooms.send.redaction(user, room, target, f"r{self._count}", {})
 
     async def _topic(self, node: Node, user: Requester, room: RoomID) -> None:

@@ -35,9 +35,8 @@ class PersonalHistory(History):
         if not self._rooms or self._choice.random() < 0.5:
             await super().act()
             return
-        action = self._choice.choice(
-            [self._put, self._put_in_room, self._delete, self._tag, self._mute, self._listen]
-        )
+        notes_taken = (self._put, self._put_in_room, self._delete, self._tag)
+        action = self._choice.choice((*notes_taken, *(self._mute, self._listen) * 3))
         node = self._choice.choice(self._nodes)
         base = node.base
         rules = PushRules(base.database, base.log_writer, base.tail)
@@ -45,6 +44,13 @@ class PersonalHistory(History):
         who, room = self._choice.choice(self._users), self._choice.choice(self._rooms)
         with suppress(MatrixError, ProtocolError):
             await action(notes, rules, who, room)
+
+    async def gather(self) -> None:
+        """Have everybody come to every room who may, so that there is something to miss."""
+        for room in self._rooms:
+            for who in self._users:
+                with suppress(MatrixError, ProtocolError):
+                    await self._join(self._choice.choice(self._nodes), who, room)
 
     def _type(self) -> str:
         return self._choice.choice(["a", "b", "m.direct"])
@@ -122,6 +128,8 @@ async def test_initial_sync_and_increments_tell_the_account_data_of_a_fresh_init
         history = PersonalHistory(nodes, users, seed)
         clients = {each.user_id: NotingClient() for each in users}
         for round_ in range(ROUNDS):
+            await history.gather()
+            await all_nodes_reach_the_head(nodes)
             for _ in range((seed + round_) % ACTIONS + 1):
                 await history.act()
             await all_nodes_reach_the_head(nodes)

@@ -45,7 +45,7 @@ async def test_unread_counts_are_what_one_would_count(
             await stack.enter_async_context(running_node(database_dsn, tmp_path))
             for _ in range(node_count)
         ]
-        history = History(nodes, users, seed)
+        history = History(nodes, users, seed, is_about_reading=True)
         for round_ in range(ROUNDS):
             for _ in range((seed + round_) % ACTIONS + 1):
                 await history.act()
@@ -62,7 +62,7 @@ async def test_unread_counts_survive_a_restart(database_dsn: str, tmp_path: Path
     users = [user(name) for name in ("alice", "bob", "carol")]
     clients = {each.user_id: ClientModel(state_after=False) for each in users}
     async with running_node(database_dsn, tmp_path) as first:
-        history = History([first], users, seed=100)
+        history = History([first], users, seed=100, is_about_reading=True)
         for _ in range(150):
             await history.act()
         for each in users:

@@ -62,6 +62,25 @@ async def test_a_renewal_prolongs_the_lease(database: Database, name: str) -> No
     assert await renew(database, B, now_ms=14_999) == {}
 
 
+async def test_a_renewal_that_comes_late_does_not_shorten_the_lease(
+    database: Database, name: str
+) -> None:
+    await renew(database, Lease("a", 15_000), now_ms=5_000)
+    await renew(database, A)
+    await advance(database, A, 0, 5)
+    assert await renew(database, B, now_ms=14_999) == {}
+
+
+async def test_a_new_holder_takes_nothing_over_of_the_time_of_the_old(
+    database: Database, name: str
+) -> None:
+    await renew(database, Lease("a", 90_000))
+    async with database.connection() as connection:
+        await followers.release(connection, {name: 0}, "a")
+    await renew(database, B)
+    assert await renew(database, A, now_ms=10_000) == {name: 0}
+
+
 async def test_only_the_holder_advances(database: Database, name: str) -> None:
     assert not await advance(database, A, 0, 5)
     await renew(database, A)

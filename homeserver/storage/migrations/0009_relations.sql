@@ -16,8 +16,9 @@ DROP INDEX relations_parent;
 CREATE INDEX relations_parent ON relations (parent_id, rel_type, pos, sub);
 -- Has this user reacted, or written in this thread?
 CREATE INDEX relations_sender ON relations (parent_id, sender);
+-- Edits that have nothing to put in the place of what they edit have a key.
 CREATE INDEX relations_edits ON relations (parent_id, origin_server_ts)
-    WHERE rel_type = 'm.replace';
+    WHERE rel_type = 'm.replace' AND key IS NULL;
 -- The event closest to a time.
 CREATE INDEX events_time ON events (room_nid, origin_server_ts) WHERE pos IS NOT NULL;
 
