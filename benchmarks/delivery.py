@@ -1,98 +1,93 @@
-"""Delivery: one message to 200 waiting syncs; and an incremental sync with nothing new.
+"""A message on its way to 200 members of a room who all wait in /sync.
 
-python -m benchmarks.delivery [waiting users]
+    python -m benchmarks.delivery [--rounds 30] [--members 200]
+
+CPU counts from the send to the last answer; that of a whole round also has the next 200 requests
+that begin to wait.
 """
 
 import asyncio
-import sys
+import json
 import time
+from collections.abc import Sequence
+from typing import NamedTuple
 
-import uvloop
+from benchmarks.support.http_client import User
+from benchmarks.support.report import percentile, say
+from benchmarks.support.server import cpu_of, options, run, running_server
+from tests.support.processes import ServerProcess
 
-from benchmarks.support.client import RawClient
-from benchmarks.support.report import percentile, report
-from benchmarks.support.server import Program, running_program
-
-MESSAGES = 10
-IDLE_SYNCS = 2_000
-
-
-class Listener:
-    """A user who waits for what is new in a room."""
-
-    def __init__(self, client: RawClient) -> None:
-        self._client = client
-        self._since = ""
-
-    async def begin(self, name: str, room_id: str) -> None:
-        """Join and make the initial sync."""
-        await self._client.register(name)
-        await self._client.request("POST", f"rooms/{room_id}/join", b"{}")
-        self._since = (await self._client.call("GET", "sync"))["next_batch"]
-
-    async def catch_up(self) -> None:
-        """Take what has come in the meantime."""
-        answer = await self._client.call("GET", f"sync?since={self._since}")
-        self._since = answer["next_batch"]
-
-    async def wait(self) -> float:
-        """Wait for the next message; return when it came."""
-        path = f"sync?since={self._since}&timeout=30000"
-        answer = await self._client.request("GET", path)
-        arrived = time.perf_counter()
-        # The token stands first in the answer.
-        self._since = answer[15 : answer.index(b'"', 15)].decode()
-        return arrived
+WAIT_MS = 30_000
+# Nothing tells when all requests wait; this is long enough for the server to have seen them.
+SETTLE_SECONDS = 0.25
+WARM_UP_ROUNDS = 5
+# CPU time is counted in ticks of 10 ms, so rounds are put together.
+ROUNDS_PER_RUN = 5
 
 
-async def deliver(program: Program, client: RawClient, room_id: str, waiting: int) -> None:
-    """Measure deliveries to many."""
-    connections = [RawClient(program.host, program.port) for _ in range(waiting)]
-    await asyncio.gather(*(each.__aenter__() for each in connections))
-    listeners = [Listener(each) for each in connections]
-    for first in range(0, waiting, 20):
-        group = enumerate(listeners[first : first + 20], start=first)
-        await asyncio.gather(*(each.begin(f"listener{n}", room_id) for n, each in group))
-    await asyncio.gather(*(each.catch_up() for each in listeners))
-    costs, tails = [], []
-    for number in range(MESSAGES):
-        waits = [asyncio.ensure_future(each.wait()) for each in listeners]
-        await asyncio.sleep(0.5)
-        cpu, began = program.cpu_seconds(), time.perf_counter()
-        path = f"rooms/{room_id}/send/m.room.message/d{number}"
-        await client.request("PUT", path, b'{"msgtype":"m.text","body":"hello"}')
-        arrived = await asyncio.gather(*waits)
-        costs.append((program.cpu_seconds() - cpu) / waiting * 1000)
-        tails.append(percentile([each - began for each in arrived], 0.95) * 1000)
-    report(f"send to {waiting} waiting syncs: CPU each", "ms", costs, "0.15")
-    report(f"send to {waiting} waiting syncs: p95", "ms", tails, "100")
-    for each in connections:
-        await each.__aexit__(None, None, None)
+class Round(NamedTuple):
+    latencies_ms: Sequence[float]
+    delivery_cpu: float
+    whole_cpu: float
 
 
-async def idle(program: Program, client: RawClient) -> None:
-    """Measure incremental syncs with nothing new, over one connection."""
-    since = (await client.call("GET", "sync"))["next_batch"]
-    costs = []
-    for _ in range(5):
-        cpu = program.cpu_seconds()
-        for _ in range(IDLE_SYNCS):
-            await client.request("GET", f"sync?since={since}")
-        costs.append((program.cpu_seconds() - cpu) / IDLE_SYNCS * 1000)
-    report("incremental sync, nothing new: CPU", "ms", costs, "0.3")
+async def measure(server: ServerProcess, rounds: int, members: int) -> None:
+    sender = await User.register(server.port, "sender")
+    room = await sender.creates_room()
+    readers = []
+    for number in range(members):
+        readers.append(await User.register(server.port, f"reader{number}"))
+        await readers[-1].joins(room)
+    tokens = [await reader.next_batch() for reader in readers]
+    measured = []
+    for number in range(rounds + WARM_UP_ROUNDS):
+        one, tokens = await deliver(server, sender, room, readers, tokens, number)
+        measured.append(one)
+    report(measured[WARM_UP_ROUNDS:], members)
 
 
-async def main() -> None:
-    """Run both rows."""
-    waiting = int(sys.argv[1]) if len(sys.argv) > 1 else 200
-    with running_program() as program:
-        async with RawClient(program.host, program.port) as client:
-            await client.register("sender")
-            room = await client.call("POST", "createRoom", {"preset": "public_chat"})
-            room_id = room["room_id"].replace("!", "%21")
-            await deliver(program, client, room_id, waiting)
-            await idle(program, client)
+async def deliver(
+    server: ServerProcess,
+    sender: User,
+    room: str,
+    readers: Sequence[User],
+    tokens: Sequence[str],
+    number: int,
+) -> tuple[Round, list[str]]:
+    """Let all readers wait, send a message, and see it arrive at each of them."""
+    begun = cpu_of(server)
+    waiting = [
+        reader.connection.send(reader.sync(token, WAIT_MS))
+        for reader, token in zip(readers, tokens, strict=True)
+    ]
+    await asyncio.sleep(SETTLE_SECONDS)
+    before, sent_at = cpu_of(server), time.perf_counter()
+    await sender.connection.send(sender.message(room, f"t{number}", f"message {number}"))
+    answers = [json.loads(body) for body in await asyncio.gather(*waiting)]
+    after = cpu_of(server)
+    for answer in answers:
+        [event] = answer["rooms"]["join"][room]["timeline"]["events"]
+        assert event["content"]["body"] == f"message {number}"
+    latencies = [(reader.connection.answered_at - sent_at) * 1000 for reader in readers]
+    one = Round(latencies, after.since(before).total, after.since(begun).total)
+    return one, [answer["next_batch"] for answer in answers]
+
+
+def report(rounds: Sequence[Round], members: int) -> None:
+    runs = [rounds[n : n + ROUNDS_PER_RUN] for n in range(0, len(rounds), ROUNDS_PER_RUN)]
+
+    def each_ms(seconds: Sequence[float]) -> float:
+        return sum(seconds) * 1000 / len(seconds) / members
+
+    cpu = [each_ms([one.delivery_cpu for one in run]) for run in runs]
+    say("CPU of a delivery", "ms", cpu, "≤ 0.15 ms")
+    say("  with the next wait", "ms", [each_ms([one.whole_cpu for one in run]) for run in runs])
+    latencies = [[latency for one in run for latency in one.latencies_ms] for run in runs]
+    say("send to answer p50", "ms", [percentile(each, 50) for each in latencies])
+    say("send to answer p95", "ms", [percentile(each, 95) for each in latencies], "≤ 100 ms")
 
 
 if __name__ == "__main__":
-    uvloop.run(main())
+    chosen = options(__doc__, rounds=30, members=200)
+    with running_server() as server:
+        run(measure, server, chosen.rounds, chosen.members)

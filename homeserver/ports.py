@@ -15,6 +15,17 @@ class MemberProfiles(Protocol):
         ...
 
 
+class RemoteUsers(Protocol):
+    """The users of other servers."""
+
+    async def profile(self, user_id: UserID, field: str | None = None) -> JsonObject:
+        """Return the profile of a user of another server, or what it has of one field.
+
+        Raises MatrixError, RemoteError. Spec: server-server-api/#get_matrixfederationv1queryprofile
+        """
+        ...
+
+
 class RoomPeers(Protocol):
     """The other servers in rooms: the federation client fills it."""
 

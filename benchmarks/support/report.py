@@ -1,19 +1,25 @@
-"""How figures are printed: median and spread of several runs, with the budget beside them."""
+"""How figures are printed: the median, the spread, and the budget beside them."""
 
 import statistics
 from collections.abc import Sequence
 
 
-def report(what: str, unit: str, figures: Sequence[float], budget: str) -> None:
-    """Print one line."""
-    print(
-        f"{what:<52} {statistics.median(figures):9.3f} {unit:<5}"
-        f" ({min(figures):.3f} to {max(figures):.3f} in {len(figures)} runs; budget {budget})",
-        flush=True,
-    )
+def percentile(values: Sequence[float], percent: float) -> float:
+    """Return a percentile of the values, which need not be sorted."""
+    ordered = sorted(values)
+    return ordered[min(len(ordered) - 1, round(len(ordered) * percent / 100))]
 
 
-def percentile(figures: Sequence[float], share: float) -> float:
-    """Return the figure below which a share of all lies."""
-    ordered = sorted(figures)
-    return ordered[min(len(ordered) - 1, int(len(ordered) * share))]
+def say(name: str, unit: str, figures: Sequence[float], budget: str = "") -> None:
+    """Print what was measured in each run as one line."""
+    text = f"  {name:38} {_short(statistics.median(figures)):>8} {unit}"
+    if len(figures) > 1:
+        spread = f"{_short(min(figures))} to {_short(max(figures))}"
+        text = f"{text:60} ({spread} in {len(figures)} runs)"
+    print(f"{text:95} budget {budget}" if budget else text, flush=True)
+
+
+def _short(figure: float) -> str:
+    if figure >= 1000:
+        return f"{figure:,.0f}"
+    return f"{figure:.1f}" if figure >= 10 else f"{figure:.3f}"

@@ -120,13 +120,4 @@ def _stretch(
 
 
 def _predicate(context: SyncContext) -> RecordPredicate:
-    """Return what lets an event through: the filter, and whom the viewer ignores.
-
-    "Servers must still send state events sent by ignored users to clients."
-    """
-    admits, ignored = record_predicate(context.request.filter.timeline), context.ignored
-    if not ignored:
-        return admits
-    return lambda record: (
-        (record.state_key is not None or record.sender not in ignored) and admits(record)
-    )
+    return record_predicate(context.request.filter.timeline, context.ignored)

@@ -15,6 +15,7 @@ from homeserver.config.sections.mail import EmailSection
 from homeserver.config.sections.media import MediaSection
 from homeserver.config.sections.outgoing_http import OutgoingHttpSection
 from homeserver.config.sections.passwords import PasswordsSection
+from homeserver.config.sections.profiles import ProfilesSection
 from homeserver.config.sections.rate_limits import RateLimitsSection
 from homeserver.config.sections.redis import RedisSection
 from homeserver.config.sections.registration import RegistrationSection
@@ -47,6 +48,7 @@ class Config(Section, frozen=True, kw_only=True):
     rooms: RoomsSection = RoomsSection()
     room_directory: RoomDirectorySection = RoomDirectorySection()
     user_directory: UserDirectorySection = UserDirectorySection()
+    profiles: ProfilesSection = ProfilesSection()
     rate_limits: RateLimitsSection = RateLimitsSection()
     media: MediaSection = MediaSection()
     url_previews: UrlPreviewsSection = UrlPreviewsSection()

@@ -4,7 +4,7 @@ Of encrypted events too: the relation always stands in the clear part of the con
 Spec: client-server-api/#forming-relationships-between-events
 """
 
-from typing import Final, NamedTuple
+from typing import Final, NamedTuple, TypeGuard
 
 import msgspec
 
@@ -58,15 +58,15 @@ def relation_of(content: JsonObject) -> Relation | None:
     if not isinstance(relates_to, dict):
         return None
     rel_type, event_id = relates_to.get("rel_type"), _event_id(relates_to.get("event_id"))
-    if not isinstance(rel_type, str) or event_id is None:
+    if not _is_text(rel_type) or event_id is None:
         return None
-    if not 0 < len(rel_type) <= _MAX_REL_TYPE_LENGTH or "\0" in rel_type:
+    if not 0 < len(rel_type) <= _MAX_REL_TYPE_LENGTH:
         return None
     key = relates_to.get("key")
     return Relation(
         rel_type=rel_type,
         event_id=event_id,
-        key=key if rel_type == ANNOTATION and isinstance(key, str) else None,
+        key=key if rel_type == ANNOTATION and _is_text(key) else None,
         is_falling_back=relates_to.get("is_falling_back") is True,
         in_reply_to=reply_target_of(content),
     )
@@ -143,6 +143,11 @@ def annotation_identity(
     if relation is None or relation.key is None:
         return None
     return AnnotationIdentity(relation.event_id, event_type, relation.key, sender)
+
+
+def _is_text(value: JsonValue) -> TypeGuard[str]:
+    """Whether a value is a string that PostgreSQL can hold."""
+    return isinstance(value, str) and "\0" not in value
 
 
 def _event_id(value: JsonValue) -> EventID | None:

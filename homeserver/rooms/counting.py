@@ -168,7 +168,7 @@ class Counting:
         found: list[UserOutcome] = []
         for user_id in self._singled_out(of):
             if user_id == of.event.event.state_key and user_id not in of.head.local_joined:
-                rules = await self._room_rules.of_stranger(of.head, user_id)
+                rules = await self._room_rules.of_stranger(of.head.room_id, user_id)
                 outcomes = await self._of_users(of, rules, [user_id])
                 outcomes |= _of_ignoring(of, rules)
                 found += _differing(of, rules, outcomes)

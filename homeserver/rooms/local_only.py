@@ -37,6 +37,10 @@ class NoPeers:
         """Refuse all users of other servers."""
         raise Forbidden("This server does not federate: only its own users can be invited")
 
+    async def profile(self, user_id: UserID, field: str | None = None) -> NoReturn:
+        """Refuse: users of other servers cannot be asked for."""
+        raise NotFound("Unknown user: this server does not federate")
+
     async def room_of_alias(self, alias: RoomAlias) -> tuple[RoomID, list[ServerName]] | None:
         """Find nothing: aliases of other servers cannot be resolved."""
         return None

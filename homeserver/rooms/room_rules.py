@@ -4,11 +4,12 @@ from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from typing import Final, NamedTuple
 
-from homeserver.protocol.identifiers import UserID
+from homeserver.protocol.identifiers import RoomID, UserID
 from homeserver.rooms.head import RoomHead
 from homeserver.streams.entries import LogEntry
 from homeserver.streams.personal_rules import (
     PersonalRuleIndex,
+    PersonalRules,
     RulesInRoom,
     changes_personal_rules,
 )
@@ -19,13 +20,15 @@ MAX_ROOMS: Final = 5_000
 
 
 class MembersRules(NamedTuple):
-    """The local joined members of a room who have personal rules.
+    """The rules of some local users in a room.
 
-    `classes`: who has which rules; members with the defaults, here, are in none. `ignoring`:
-    whom each of those ignores who ignore anybody.
+    `personal`: of those of the `members` who have not just the defaults. `classes`: who has which
+    rules in this room; members with the defaults, here, are in none. `ignoring`: whom each of
+    those ignores who ignore anybody.
     """
 
     members: frozenset[UserID]
+    personal: Mapping[UserID, PersonalRules]
     classes: Sequence[tuple[RulesInRoom, Sequence[UserID]]]
     of_user: Mapping[UserID, RulesInRoom]
     ignoring: Sequence[tuple[UserID, frozenset[UserID]]]
@@ -46,42 +49,53 @@ class RoomRules:
         tail.follow(self._take, on_gap=self._rooms.clear)
 
     async def of_room(self, head: RoomHead) -> MembersRules:
-        """Return the rules of the members whom the head has."""
+        """Return the rules of the local members whom the head has."""
         known = self._rooms.get(head.room_nid)
         # The head keeps the set as long as nobody comes or goes.
         if known is not None and known.members is head.local_joined:
             self._rooms.move_to_end(head.room_nid)
             return known
         generation = self._personal_rules.generation
-        found = await self._find(head, head.local_joined)
+        personal = await self._personal_of(head.local_joined, known)
+        found = self._grouped(head.room_id, head.local_joined, personal)
         if generation == self._personal_rules.generation:
             self._rooms[head.room_nid] = found
             if len(self._rooms) > self._max_rooms:
                 self._rooms.popitem(last=False)
         return found
 
-    async def of_stranger(self, head: RoomHead, user_id: UserID) -> MembersRules:
+    async def of_stranger(self, room_id: RoomID, user_id: UserID) -> MembersRules:
         """Return the rules of one local user who is not in the room, as if the user were."""
-        return await self._find(head, frozenset({user_id}))
+        personal = await self._personal_rules.of_users([user_id])
+        return self._grouped(room_id, frozenset({user_id}), personal)
 
-    async def _find(self, head: RoomHead, members: frozenset[UserID]) -> MembersRules:
-        personal = await self._personal_rules.of_users(members)
+    async def _personal_of(
+        self, members: frozenset[UserID], known: MembersRules | None
+    ) -> dict[UserID, PersonalRules]:
+        if known is None:
+            return await self._personal_rules.of_users(members)
+        # Who has come to a large room is few.
+        came = await self._personal_rules.of_users(members - known.members)
+        stayed = {user_id: each for user_id, each in known.personal.items() if user_id in members}
+        return stayed | came
+
+    def _grouped(
+        self,
+        room_id: RoomID,
+        members: frozenset[UserID],
+        personal: Mapping[UserID, PersonalRules],
+    ) -> MembersRules:
         of_user = {
             user_id: rules
             for user_id, each in personal.items()
-            if (rules := self._personal_rules.in_room(each, head.room_id)) is not None
+            if (rules := self._personal_rules.in_room(each, room_id)) is not None
         }
         # Compiled rules are shared by those who have the same.
-        classes: dict[tuple[int, bool], tuple[RulesInRoom, list[UserID]]] = {}
+        classes: dict[int, tuple[RulesInRoom, list[UserID]]] = {}
         for user_id, rules in of_user.items():
-            key = (id(rules.compiled), rules.is_silent)
-            classes.setdefault(key, (rules, []))[1].append(user_id)
-        return MembersRules(
-            members,
-            list(classes.values()),
-            of_user,
-            [(user_id, each.ignored) for user_id, each in personal.items() if each.ignored],
-        )
+            classes.setdefault(id(rules.compiled), (rules, []))[1].append(user_id)
+        ignoring = [(user_id, each.ignored) for user_id, each in personal.items() if each.ignored]
+        return MembersRules(members, personal, list(classes.values()), of_user, ignoring)
 
     def _take(self, entries: Sequence[LogEntry]) -> None:
         for entry in entries:

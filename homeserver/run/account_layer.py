@@ -8,6 +8,7 @@ from client_api.routes.devices import DeviceRoutes
 from client_api.routes.fallback_pages import FallbackPageRoutes
 from client_api.routes.login import LoginRoutes
 from client_api.routes.logout import LogoutRoutes
+from client_api.routes.profile import ProfileRoutes
 from client_api.routes.refresh import RefreshRoutes
 from client_api.routes.registration import RegistrationRoutes
 from client_api.routes.shared_secret import SharedSecretRoutes
@@ -42,6 +43,8 @@ from homeserver.services.pages import Pages
 from homeserver.services.password_change import PasswordChange
 from homeserver.services.password_check import PasswordCheck
 from homeserver.services.passwords import Passwords
+from homeserver.services.profile_access import ProfileAccess
+from homeserver.services.profiles import Profiles
 from homeserver.services.reauthentication import Reauthentication
 from homeserver.services.recaptcha import RecaptchaStage
 from homeserver.services.refresh_tokens import RefreshTokens
@@ -67,6 +70,7 @@ from homeserver.web.rate_limit import RateLimiter
 
 # What clients may rely on before the version of the specification that has it.
 UNSTABLE_FEATURES = {
+    "org.matrix.msc3391": True,
     "org.matrix.msc4222": True,
     "uk.half-shot.msc2666.query_mutual_rooms": True,
     "uk.half-shot.msc2666.query_mutual_rooms.stable": True,
@@ -120,7 +124,9 @@ def account_layer(base: Foundation, rate_limiter: RateLimiter) -> AccountLayer:
     )
 
 
-def account_routes(base: Foundation, accounts: AccountLayer, rooms: RoomLayer) -> list[object]:
+def account_routes(
+    base: Foundation, accounts: AccountLayer, rooms: RoomLayer, profiles: Profiles
+) -> list[object]:
     """Return the objects whose endpoints are those of accounts."""
     config = base.config
     uia = Uia(base.database, _stages(base, accounts), base.clock)
@@ -137,6 +143,7 @@ def account_routes(base: Foundation, accounts: AccountLayer, rooms: RoomLayer) -
     refresh = RefreshTokens(base.database, issuer, accounts.changes, base.clock)
     login = Login(_login_methods(base, accounts, login_tokens), accounts.sessions)
     registration = _registration(base, accounts, uia)
+    access = ProfileAccess(base.database, config.profiles, ServerName(config.server.name))
     pages = Pages()
     return [
         *_own_account_routes(base, accounts, rooms, reauthentication),
@@ -149,7 +156,8 @@ def account_routes(base: Foundation, accounts: AccountLayer, rooms: RoomLayer) -
         FallbackPageRoutes(UiaPages(uia, pages), LoginPage(pages)),
         VersionsRoutes(UNSTABLE_FEATURES),
         WellKnownRoutes(discovery),
-        CapabilitiesRoutes(_capabilities(base, reauthentication, token_requests)),
+        ProfileRoutes(profiles, access),
+        CapabilitiesRoutes(_capabilities(base, reauthentication, token_requests, access)),
     ]
 
 
@@ -230,12 +238,16 @@ def _shared_secret(base: Foundation, accounts: AccountLayer) -> SharedSecretRegi
 
 
 def _capabilities(
-    base: Foundation, reauthentication: Reauthentication, token_requests: LoginTokenRequests
+    base: Foundation,
+    reauthentication: Reauthentication,
+    token_requests: LoginTokenRequests,
+    profile_access: ProfileAccess,
 ) -> Capabilities:
     return Capabilities(
         {
             "m.change_password": reauthentication.change_password_capability,
             "m.room_versions": room_versions_capability(base.config.rooms.default_version),
             "m.get_login_token": token_requests.capability,
+            **profile_access.capabilities(),
         }
     )

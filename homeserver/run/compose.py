@@ -13,8 +13,7 @@ import msgspec
 
 from client_api.routes.sync import SyncRoutes
 from homeserver.config.model import Config
-from homeserver.protocol.identifiers import UserID
-from homeserver.protocol.json_types import JsonObject
+from homeserver.protocol.identifiers import ServerName
 from homeserver.rooms.local_only import NoPeers
 from homeserver.run.account_data_routes import account_data_routes
 from homeserver.run.account_layer import AccountLayer, account_layer, account_routes
@@ -27,6 +26,7 @@ from homeserver.run.room_routes import room_routes
 from homeserver.run.secret_files import load_signing_key
 from homeserver.run.sync_layer import sync_layer
 from homeserver.services.filters import Filters
+from homeserver.services.profiles import Profiles
 from homeserver.storage import log as log_table
 from homeserver.storage.database import DatabaseUnavailable
 from homeserver.telemetry.clock import Clock, SystemClock
@@ -83,12 +83,11 @@ async def running_server(
         rate_limiter = RateLimiter(clock, metrics, config.rate_limits)
         accounts = account_layer(base, rate_limiter)
         peers = NoPeers()
-        rooms = room_layer(
-            base, signing_key, profiles=_NoProfiles(), peers=peers, directories=peers
-        )
+        profiles = Profiles(base.database, base.log_writer, peers, ServerName(config.server.name))
+        rooms = room_layer(base, signing_key, profiles=profiles, peers=peers, directories=peers)
         filters = Filters(base.database)
         routes: list[object] = [
-            *account_routes(base, accounts, rooms),
+            *account_routes(base, accounts, rooms, profiles),
             *room_routes(base, rooms, filters),
             *account_data_routes(base),
             *reading_routes(base, rooms),
@@ -126,11 +125,6 @@ async def running_server(
 def _with_listing(routes: Iterable[object]) -> list[BoundEndpoint]:
     endpoints = [bound for each in routes for bound in bind(each)]
     return [*endpoints, *bind(ListingRoutes(endpoints))]
-
-
-class _NoProfiles:
-    async def member_fields(self, user_id: UserID) -> JsonObject:
-        return {}
 
 
 async def _is_database_there(base: Foundation) -> bool:

@@ -6,8 +6,13 @@ from typing import Final
 from homeserver.protocol.identifiers import ServerName
 from homeserver.run.foundation import Foundation
 from homeserver.run.room_layer import RoomLayer
-from homeserver.services import upgraded_room_settings, user_directory_index
+from homeserver.services import (
+    profile_propagation,
+    upgraded_room_settings,
+    user_directory_index,
+)
 from homeserver.services.account_data import AccountData
+from homeserver.services.profile_propagation import ProfilePropagation
 from homeserver.services.push_rules import PushRules
 from homeserver.services.upgraded_room_settings import UpgradedRoomSettings
 from homeserver.services.user_directory_index import UserDirectoryIndex
@@ -31,6 +36,10 @@ def followers_of(base: Foundation, rooms: RoomLayer) -> Followers:
     followers.add(
         user_directory_index.FOLLOWER_NAME,
         UserDirectoryIndex(base.database, rooms.profiles, server_name),
+    )
+    followers.add(
+        profile_propagation.FOLLOWER_NAME,
+        ProfilePropagation(base.database, rooms.member_profiles),
     )
     push_rules = PushRules(base.database, base.log_writer, base.tail)
     account_data = AccountData(base.database, base.log_writer, base.tail, push_rules)

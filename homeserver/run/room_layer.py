@@ -12,6 +12,7 @@ from homeserver.rooms.counting import Counting
 from homeserver.rooms.create import CreateRoom
 from homeserver.rooms.event_cache import EventCache
 from homeserver.rooms.heads import Heads
+from homeserver.rooms.member_profiles import MemberProfileUpdates
 from homeserver.rooms.membership import Memberships
 from homeserver.rooms.read_state import ReadState
 from homeserver.rooms.redactions import Redactions
@@ -46,6 +47,7 @@ class RoomLayer(msgspec.Struct, frozen=True, kw_only=True):
     restricted: RestrictedJoins
     upgrade: UpgradeRoom
     profiles: MemberProfiles
+    member_profiles: MemberProfileUpdates
     directories: RemoteDirectories
 
 
@@ -103,5 +105,6 @@ def room_layer(
             database, writer, heads, cache, send, profiles, base.user_rooms, base.clock, server_name
         ),
         profiles=profiles,
+        member_profiles=MemberProfileUpdates(writer, cache, profiles),
         directories=directories,
     )

@@ -67,7 +67,7 @@ def _writing_routes(base: Foundation, rooms: RoomLayer) -> list[object]:
 
 
 def _reading_routes(base: Foundation, rooms: RoomLayer) -> list[object]:
-    pages = RoomPages(base.database, rooms.timeline)
+    pages = RoomPages(base.database, rooms.timeline, base.personal_rules)
     aggregations = Aggregations(base.database, base.personal_rules)
     context = EventContext(
         base.database, rooms.access, rooms.timeline, pages, aggregations, base.clock

@@ -9,6 +9,7 @@ from homeserver.protocol import uia as stages
 from homeserver.protocol.identifiers import DeviceID, UserID
 from homeserver.services.account_changes import AccountChanges
 from homeserver.services.guests import Guests
+from homeserver.services.profiles import name_new_user
 from homeserver.services.uia_stages import accepted_versions
 from homeserver.storage import accounts, registration_tokens, uia_sessions
 from homeserver.storage.accounts import NewAccountRow
@@ -71,6 +72,8 @@ class AccountMaking:
             )
         elif not await accounts.insert(tx, self._row(new)):
             raise UserInUse
+        else:
+            await name_new_user(tx, new.user_id)
         await uia_sessions.set_registered(tx, session_hash, new.user_id, new.device_id)
         await self._settle(tx, new.user_id, proofs)
         return new.user_id, new.device_id, await append_user_changes(tx, new.user_id, changes)

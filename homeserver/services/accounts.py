@@ -6,6 +6,7 @@ from functools import partial
 from homeserver.errors import NotFound, UserInUse
 from homeserver.protocol.identifiers import UserID
 from homeserver.services.account_changes import AccountChanges
+from homeserver.services.profiles import name_new_user
 from homeserver.storage import accounts
 from homeserver.storage.accounts import AccountRow, NewAccountRow
 from homeserver.storage.database import Database, Transaction
@@ -29,7 +30,11 @@ class Accounts:
         """Make an account. Raises UserInUse."""
 
         async def work(tx: Transaction) -> bool:
-            return await accounts.insert(tx, account)
+            if not await accounts.insert(tx, account):
+                return False
+            if not account.is_guest:
+                await name_new_user(tx, account.user_id)
+            return True
 
         if not await self._change(account.user_id, work, "create_account"):
             raise UserInUse

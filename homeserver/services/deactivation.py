@@ -9,10 +9,10 @@ from homeserver.services.account_changes import AccountChanges
 from homeserver.services.devices import append_removals, remove_all
 from homeserver.services.reauthentication import Reauthentication
 from homeserver.services.uia import UiaRequest, body_without_auth
-from homeserver.storage import accounts, uia_sessions
+from homeserver.storage import accounts, profiles, uia_sessions
 from homeserver.storage.database import Database, Transaction
-from homeserver.storage.log import append_user_change
-from homeserver.streams.entries import ACCOUNT_CHANGED
+from homeserver.storage.log import append_user_changes
+from homeserver.streams.entries import ACCOUNT_CHANGED, PROFILE_CHANGED
 from homeserver.telemetry.clock import Clock
 from homeserver.telemetry.tasks import Tasks
 from homeserver.web.params import Body, RequestFacts
@@ -79,7 +79,11 @@ class Deactivation:
                 return None
             removed = await remove_all(tx, user_id)
             await uia_sessions.delete_of_user(tx, user_id)
-            await append_user_change(tx, user_id, ACCOUNT_CHANGED)
+            # MSC4133: "Profile data SHOULD be cleared when a user is deactivated".
+            await profiles.delete_all(tx, user_id)
+            await append_user_changes(
+                tx, user_id, [(ACCOUNT_CHANGED, None), (PROFILE_CHANGED, None)]
+            )
             return await append_removals(tx, user_id, removed)
 
         position = await self._database.run_transaction(work, "deactivate_account")

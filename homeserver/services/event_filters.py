@@ -1,12 +1,13 @@
 """Asking a compiled filter about stored events. Spec: client-server-api/#filtering"""
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Final, TypeAlias
 
 import msgspec
 from msgspec import UNSET, Raw, UnsetType, field
 
 from homeserver.protocol.filters import EventMatcher, RoomEventFilter
+from homeserver.protocol.identifiers import UserID
 from homeserver.storage.events import EventRecord
 
 RecordPredicate: TypeAlias = Callable[[EventRecord], bool]
@@ -29,12 +30,24 @@ _decode_core: Final = msgspec.json.Decoder(_Core).decode
 _decode_relates_to: Final = msgspec.json.Decoder(_RelatesTo).decode
 
 
-def record_predicate(matcher: EventMatcher) -> RecordPredicate:
+def record_predicate(
+    matcher: EventMatcher, ignored: Collection[UserID] = frozenset()
+) -> RecordPredicate:
     """Return what says whether the filter lets a stored event of an admitted room through.
 
     The content is decoded only for filters that ask about it. `related_by_*` are left aside:
-    see `EventMatcher.matches_relations`.
+    see `EventMatcher.matches_relations`. Of `ignored` users only state events pass.
+    Spec: client-server-api/#ignoring-users
     """
+    admits = _filter_predicate(matcher)
+    if not ignored:
+        return admits
+    return lambda record: (
+        (record.state_key is not None or record.sender not in ignored) and admits(record)
+    )
+
+
+def _filter_predicate(matcher: EventMatcher) -> RecordPredicate:
     if matcher.matches_everything:
         return lambda _record: True
     if _asks_about_content(matcher):

@@ -9,10 +9,11 @@ from typing import Final
 from homeserver.protocol.filters import EventMatcher
 from homeserver.rooms.access import RoomAccess
 from homeserver.rooms.timeline import Page, Timeline, place_of
-from homeserver.services.event_filters import record_predicate
+from homeserver.services.event_filters import RecordPredicate, record_predicate
 from homeserver.storage import relations
 from homeserver.storage.database import Database
 from homeserver.storage.events import EventRecord, Place
+from homeserver.streams.personal_rules import PersonalRuleIndex
 
 # Events are read in batches of this many when each has to be held against its relations, …
 _BATCH: Final = 100
@@ -21,11 +22,14 @@ _MAX_BATCHES: Final = 10
 
 
 class RoomPages:
-    """Reads pages, for who has access."""
+    """Reads pages, for who has access; without what users say whom the reader ignores."""
 
-    def __init__(self, database: Database, timeline: Timeline) -> None:
+    def __init__(
+        self, database: Database, timeline: Timeline, personal_rules: PersonalRuleIndex
+    ) -> None:
         self._database = database
         self._timeline = timeline
+        self._personal_rules = personal_rules
 
     async def page(
         self,
@@ -55,7 +59,7 @@ class RoomPages:
             start=start,
             stop=stop,
             limit=limit,
-            matches=record_predicate(matcher),
+            matches=await self._predicate(access, matcher),
         )
 
     async def _related(
@@ -70,7 +74,7 @@ class RoomPages:
     ) -> Page:
         found: list[EventRecord] = []
         end = start
-        matches = record_predicate(matcher)
+        matches = await self._predicate(access, matcher)
         for _ in range(_MAX_BATCHES):
             # Each batch begins where the one before has ended.
             page = await self._timeline.page(
@@ -83,6 +87,10 @@ class RoomPages:
             if end is None:
                 break
         return Page(found, end)
+
+    async def _predicate(self, access: RoomAccess, matcher: EventMatcher) -> RecordPredicate:
+        personal = await self._personal_rules.of_user(access.view.user_id)
+        return record_predicate(matcher, personal.ignored if personal is not None else frozenset())
 
     async def _with_relations(
         self, matcher: EventMatcher, records: Sequence[EventRecord]

@@ -154,19 +154,19 @@ _SOURCES: Final = (
     """,
     """
     WITH RECURSIVE descendant AS (
-        SELECT r.event_nid, 1 AS depth FROM relations r WHERE r.parent_id = $2 AND {matches}
+        SELECT r.event_nid, r.pos, r.sub, r.sender, 1 AS depth
+        FROM relations r WHERE r.parent_id = $2 AND {matches}
         UNION
-        SELECT r.event_nid, d.depth + 1
+        SELECT r.event_nid, r.pos, r.sub, r.sender, d.depth + 1
         FROM descendant d
         JOIN events p ON p.event_nid = d.event_nid AND p.flags & 16 <> 0
         JOIN relations r ON r.parent_id = p.event_id AND {matches}
         WHERE d.depth < $3
     )
     SELECT r.event_nid FROM (
-        SELECT r.*, d.depth
-        FROM (SELECT event_nid, min(depth) AS depth FROM descendant GROUP BY event_nid) d
-        JOIN relations r ON r.event_nid = d.event_nid
-        WHERE r.event_nid <> (SELECT e.event_nid FROM events e WHERE e.event_id = $2)
+        SELECT d.event_nid, d.pos, d.sub, d.sender, min(d.depth) AS depth FROM descendant d
+        WHERE d.event_nid <> (SELECT e.event_nid FROM events e WHERE e.event_id = $2)
+        GROUP BY d.event_nid, d.pos, d.sub, d.sender
     ) r
     """,
 )

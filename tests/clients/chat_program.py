@@ -191,7 +191,8 @@ def _shown(event: Event) -> tuple[str, str, str | None]:
 
 def say(fact: dict[str, Any]) -> None:
     """Tell whoever started this program."""
-    print(json.dumps(fact), flush=True)
+    sys.stdout.write(f"{json.dumps(fact)}\n")
+    sys.stdout.flush()
 
 
 async def main(url: str, name: str, peer: str, messages: str) -> None:

@@ -1,4 +1,4 @@
-"""matrix-nio, unmodified, against the program as it is installed: an empty folder and one command."""
+"""matrix-nio, unmodified, against the program as an operator starts it in an empty folder."""
 
 from collections.abc import Callable, Iterator
 from pathlib import Path

@@ -4,6 +4,8 @@ import contextlib
 
 import pytest
 
+from homeserver.protocol.identifiers import UserID
+from homeserver.web.requester import Requester
 from tests.support.client import quoted
 from tests.support.relations import bundle_of, edit, in_thread, reaction, reference, relating
 
@@ -48,6 +50,25 @@ async def test_the_newest_edit_is_bundled_and_the_content_left_as_it_is(alice, b
     assert found["content"] == edit(sent, "first")
     assert found["unsigned"]["membership"] == "join"
     assert bundle_of(await bob.reads_event(room, last)) == {}
+
+
+@pytest.mark.parametrize(
+    ("times", "newest"), [([3, 1, 2], 0), ([1, 2, 2], None), ([5, 5, 5], None)]
+)
+async def test_the_newest_edit_is_so_by_its_time_and_then_by_its_id(
+    alice, room, server, times, newest
+):
+    sent = await alice.sends(room, "one")
+    requester = Requester(user_id=UserID(alice.user_id))
+    edits = [
+        await server.rooms.send.message(
+            requester, room, "m.room.message", f"e{n}", edit(sent, str(n)), origin_server_ts=ts
+        )
+        for n, ts in enumerate(times)
+    ]
+    expected = max(zip(times, edits, strict=True))[1]
+    assert newest is None or expected == edits[newest]
+    assert (await bundle(alice, room, sent))["m.replace"]["event_id"] == expected
 
 
 async def test_a_redacted_edit_is_bundled_no_more(alice, room):

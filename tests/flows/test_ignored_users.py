@@ -118,3 +118,27 @@ async def test_a_list_that_is_malformed_ignores_nobody(bob, carol, room, content
     await sets_account_data(bob, "m.ignored_user_list", content)
     await carol.sends(room, "hello")
     assert texts(await bob.syncs(), room) == ["hello"]
+
+
+def bodies(events):
+    return [event["content"]["body"] for event in events if event["type"] == "m.room.message"]
+
+
+async def test_the_history_of_a_room_leaves_out_ignored_users(alice, bob, carol, room):
+    await alice.sends(room, "one")
+    await carol.sends(room, "two")
+    event = await alice.sends(room, "three")
+    await carol.sends(room, "four")
+    await ignores(bob, carol)
+    assert bodies((await bob.reads_messages(room))["chunk"]) == ["three", "one"]
+    context = await bob.reads_context(room, event)
+    assert bodies(context["events_before"]) == ["one"]
+    assert bodies(context["events_after"]) == []
+    assert bodies((await alice.reads_messages(room))["chunk"]) == ["four", "three", "two", "one"]
+
+
+async def test_state_events_of_ignored_users_stay_in_the_history(alice, bob, room):
+    event = await alice.sets(room, "m.room.topic", {"topic": "of alice"})
+    await ignores(bob, alice)
+    page = await bob.reads_messages(room)
+    assert event in [each["event_id"] for each in page["chunk"]]

@@ -1,5 +1,6 @@
 """Spec: client-server-api/#push-rules-api"""
 
+import asyncio
 import json
 
 import pytest
@@ -140,6 +141,12 @@ async def test_rules_that_do_not_exist_have_no_parts(alice, part):
         await alice.get(path)
     with refused(404, "M_NOT_FOUND"):
         await alice.put(path, {"enabled": True, "actions": []})
+
+
+async def test_rules_that_are_set_at_once_are_all_kept(alice):
+    rooms = [f"!{number}:x" for number in range(10)]
+    await asyncio.gather(*(puts_rule(alice, "room", room) for room in rooms))
+    assert set(await own_rules(alice, "room")) == set(rooms)
 
 
 async def test_users_have_rules_of_their_own(alice, bob):

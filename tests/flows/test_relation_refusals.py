@@ -53,10 +53,11 @@ async def test_of_annotations_sent_at_once_one_is_taken(alice, room):
     assert sorted(answers, key=str) == [(400, "M_DUPLICATE_ANNOTATION")] * 5 + [200]
 
 
-async def test_annotations_without_a_key_are_never_duplicates(alice, room):
+@pytest.mark.parametrize("more", [{}, {"key": 1}, {"key": None}, {"key": "+\0"}])
+async def test_annotations_without_a_proper_key_are_never_duplicates(alice, room, more):
     event_id = await alice.sends(room, "hello")
     for _ in range(2):
-        await alice.sends(room, relating("m.annotation", event_id), "m.reaction")
+        await alice.sends(room, relating("m.annotation", event_id, **more), "m.reaction")
 
 
 # client-server-api/#validation-of-mthread-relationships

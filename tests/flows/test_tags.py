@@ -1,5 +1,7 @@
 """Spec: client-server-api/#room-tagging"""
 
+import asyncio
+
 import pytest
 
 from tests.support.account_data import (
@@ -73,6 +75,12 @@ async def test_to_remove_a_tag_that_is_not_there_changes_nothing(alice, room):
     since = (await alice.syncs())["next_batch"]
     await untags(alice, room, "u.none")
     assert (await alice.syncs(since))["next_batch"] == since
+
+
+async def test_tags_that_are_set_at_once_are_all_kept(alice, room):
+    names = [f"u.{number}" for number in range(10)]
+    await asyncio.gather(*(tags(alice, room, name, {}) for name in names))
+    assert (await tags_of(alice, room)).keys() == set(names)
 
 
 async def test_tags_are_seen_by_who_has_set_them(alice, bob, room):

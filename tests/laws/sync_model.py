@@ -15,6 +15,8 @@ class ClientModel:
         self.timelines: dict[str, list[dict[str, Any]]] = {}
         self.sections: dict[str, str] = {}
         self.unread: dict[str, Counts] = {}
+        # By user, type and thread: the event.
+        self.receipts: dict[str, dict[tuple[str, str, str | None], str]] = {}
         self.summaries: dict[str, dict[str, Any]] = {}
         self.stripped: dict[str, list[Any]] = {}
         # The timeline of the answer that is being applied.
@@ -54,8 +56,19 @@ class ClientModel:
                 self._redact(timeline, event)
         if "summary" in room:
             self.summaries.setdefault(room_id, {}).update(room["summary"])
+        for event in room.get("ephemeral", {}).get("events", ()):
+            if event["type"] == "m.receipt":
+                self._take_receipts(self.receipts.setdefault(room_id, {}), event["content"])
         if "unread_notifications" in room:
             self.unread[room_id] = told_unread(room)
+
+    def _take_receipts(
+        self, receipts: dict[tuple[str, str, str | None], str], content: dict[str, Any]
+    ) -> None:
+        for event_id, by_type in content.items():
+            for receipt_type, by_user in by_type.items():
+                for user_id, metadata in by_user.items():
+                    receipts[(user_id, receipt_type, metadata.get("thread_id"))] = event_id
 
     def _redact(self, timeline: list[dict[str, Any]], redaction: dict[str, Any]) -> None:
         for event in timeline:
@@ -73,6 +86,7 @@ def known_facts(model: ClientModel) -> dict[str, Any]:
         "sections": {r: s for r, s in model.sections.items() if s != "leave"},
         "state": {r: model.state[r] for r, s in model.sections.items() if s == "join"},
         "unread": {r: model.unread[r] for r, s in model.sections.items() if s == "join"},
+        "receipts": {r: model.receipts.get(r) for r, s in model.sections.items() if s == "join"},
         "counts": {
             r: {k: v for k, v in model.summaries[r].items() if k != "m.heroes"}
             for r, s in model.sections.items()

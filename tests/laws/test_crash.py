@@ -65,11 +65,11 @@ class Observer:
 
     async def follow(self) -> None:
         while True:
-            await self.look(timeout=30_000)
+            await self.look(timeout_ms=30_000)
 
-    async def look(self, timeout: int = 0) -> None:
+    async def look(self, timeout_ms: int = 0) -> None:
         answer = await persistently(
-            lambda: self._client.syncs(self._since, filter=ALL, timeout=timeout)
+            lambda: self._client.syncs(self._since, filter=ALL, timeout=timeout_ms)
         )
         for room, part in answer.get("rooms", {}).get("join", {}).items():
             assert not part["timeline"].get("limited") or self._since is None
@@ -210,12 +210,9 @@ def last_state(history: list[dict[str, Any]]) -> dict[tuple[str, str], str]:
 
 # Facts that are stored twice, for speed, and must agree; each query finds those that do not.
 _CONTRADICTIONS = {
-    "the log's head is not the last position": """
-        SELECT pos FROM log_head WHERE pos <> (
-            SELECT max(pos) FROM (
-                SELECT max(pos) AS pos FROM events UNION ALL SELECT max(pos) FROM user_changes
-            ) p
-        )
+    "a position is beyond the log's head": """
+        SELECT pos FROM events WHERE pos > (SELECT pos FROM log_head)
+        UNION ALL SELECT pos FROM user_changes WHERE pos > (SELECT pos FROM log_head)
     """,
     "a position was given twice": """
         SELECT pos FROM (
@@ -249,16 +246,12 @@ _CONTRADICTIONS = {
 async def contradictions(data_dir: Path) -> list[tuple[str, list[Any]]]:
     postgres = EmbeddedPostgres(data_dir / "postgres")
     dsn = await asyncio.to_thread(postgres.start)
-    found: list[tuple[str, list[Any]]] = []
     try:
-        async with Database(dsn, clock=SystemClock()) as database:
-            async with database.connection() as connection:
-                for name in ("fsync", "synchronous_commit", "full_page_writes"):
-                    # An acknowledgment is worth nothing without these.
-                    assert await connection.fetchval(f"SHOW {name}") == "on"
-                for name, query in _CONTRADICTIONS.items():
-                    if rows := await connection.fetch(query):
-                        found.append((name, [tuple(row) for row in rows]))
+        async with Database(dsn, clock=SystemClock()) as database, database.connection() as reader:
+            for name in ("fsync", "synchronous_commit", "full_page_writes"):
+                # An acknowledgment is worth nothing without these.
+                assert await reader.fetchval(f"SHOW {name}") == "on"
+            found = {name: await reader.fetch(query) for name, query in _CONTRADICTIONS.items()}
+            return [(name, [tuple(row) for row in rows]) for name, rows in found.items() if rows]
     finally:
         await asyncio.to_thread(postgres.stop)
-    return found

@@ -10,6 +10,7 @@ import pytest
 
 from homeserver.errors import NotFound
 from homeserver.protocol.identifiers import EventID, UserID
+from homeserver.protocol.json_types import JsonObject
 from homeserver.rooms.client_events import Viewer
 from homeserver.rooms.create import NewRoom
 from homeserver.services.account_data import AccountData
@@ -63,7 +64,7 @@ async def _ignore(node: Node, who: Requester, other: Requester) -> None:
     base = node.base
     push_rules = PushRules(base.database, base.log_writer, base.tail)
     account_data = AccountData(base.database, base.log_writer, base.tail, push_rules)
-    content = {"ignored_users": {other.user_id: {}}}
+    content: JsonObject = {"ignored_users": {other.user_id: {}}}
     await account_data.put(who.user_id, "m.ignored_user_list", content)
 
 

@@ -35,9 +35,7 @@ async def at_both(stack: AsyncExitStack, urls: Iterable[str], name: str) -> TwoN
 
 
 @pytest.fixture
-async def alice(
-    start_nodes: StartNodes, redis_server: RedisServer
-) -> AsyncIterator[TwoNodes]:
+async def alice(start_nodes: StartNodes, redis_server: RedisServer) -> AsyncIterator[TwoNodes]:
     nodes = await start_nodes(redis_server.url)
     async with AsyncExitStack() as stack:
         yield await at_both(stack, [node.url for node in nodes], "alice")

@@ -1,11 +1,13 @@
 """A log in memory, with events that are replaced and redacted, as PostgreSQL would show it."""
 
 import asyncio
+from collections.abc import Sequence
 from typing import NamedTuple
 
 from homeserver.protocol.identifiers import EventID, RoomID
+from homeserver.storage.event_writes import HAS_CHILDREN
 from homeserver.storage.events import EventRecord
-from homeserver.streams.entries import EventEntry, LogEntry, Redacted, UserEntry
+from homeserver.streams.entries import EventEntry, LogEntry, ReceiptEntry, Redacted, UserEntry
 
 
 class Written(NamedTuple):
@@ -120,12 +122,29 @@ def record_of(written: Written, *, core: bytes, replaced_core: bytes | None) -> 
     )
 
 
+def without_replaced(entries: Sequence[LogEntry]) -> list[LogEntry]:
+    """Leave out receipts that later ones have replaced: the log holds them no more."""
+    last = {
+        (entry.room_nid, entry.user_id, entry.receipt_type, entry.thread_id): entry.pos
+        for entry in entries
+        if isinstance(entry, ReceiptEntry)
+    }
+    newest = set(last.values())
+    return [
+        entry for entry in entries if not isinstance(entry, ReceiptEntry) or entry.pos in newest
+    ]
+
+
 def told(entry: LogEntry) -> object:
-    """Return all that an entry says, to compare."""
+    """Return what an entry says to everybody, to compare."""
     if isinstance(entry, UserEntry):
         return entry
+    if isinstance(entry, ReceiptEntry):
+        # What is read is not stored with the receipt.
+        return entry._replace(read=None)
     return (
-        entry.record,
+        # That an event has children is known from the children.
+        entry.record._replace(flags=entry.record.flags & ~HAS_CHILDREN),
         entry.room_id,
         entry.state_changes,
         entry.redaction,

@@ -21,7 +21,7 @@ async def rooms(database_dsn: str, tmp_path: Path) -> AsyncIterator[Node]:
 
 
 async def public_room(node: Node) -> RoomID:
-    return await node.rooms.create.create(ALICE, NewRoom(preset="public_chat"))
+    return await node.rooms.create.create(ALICE, NewRoom(preset="public_chat", room_version="12"))
 
 
 async def read_events(node: Node, after: int = 0) -> list[EventEntry]:

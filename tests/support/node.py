@@ -14,6 +14,7 @@ from homeserver.config.model import Config
 from homeserver.config.sections.database import DatabaseSection
 from homeserver.config.sections.server import ServerSection
 from homeserver.config.values import Secret
+from homeserver.ports import MemberProfiles
 from homeserver.protocol.filters import CompiledFilter, parse_filter
 from homeserver.protocol.identifiers import DeviceID, UserID
 from homeserver.protocol.json_types import JsonObject
@@ -79,8 +80,11 @@ def user(name: str) -> Requester:
 
 
 @contextlib.asynccontextmanager
-async def running_node(dsn: str, folder: Path) -> AsyncIterator[Node]:
+async def running_node(
+    dsn: str, folder: Path, *, profiles: MemberProfiles | None = None
+) -> AsyncIterator[Node]:
     """Start a node over a database; several nodes may share one."""
+    profiles = profiles or Localparts()
     config = Config(
         server=ServerSection(name="localhost", data_dir=folder),
         database=DatabaseSection(dsn=Secret(dsn)),
@@ -90,5 +94,5 @@ async def running_node(dsn: str, folder: Path) -> AsyncIterator[Node]:
         config, clock=SystemClock(), metrics=Metrics(), shutdown=Shutdown()
     ) as base:
         peers = NoPeers()
-        rooms = room_layer(base, key, profiles=Localparts(), peers=peers, directories=peers)
+        rooms = room_layer(base, key, profiles=profiles, peers=peers, directories=peers)
         yield Node(base, rooms, sync_layer(base, rooms), receipts_of(base, rooms))

@@ -176,6 +176,7 @@ def test_annotations_are_duplicates_by_target_type_key_and_sender():
     assert reaction == annotation_identity("m.reaction", ALICE, relating(ANNOTATION, key="👍", n=1))
     assert annotation_identity("m.reaction", ALICE, relating(ANNOTATION)) is None
     assert annotation_identity("m.reaction", ALICE, relating(ANNOTATION, key=1)) is None
+    assert annotation_identity("m.reaction", ALICE, relating(ANNOTATION, key="+\0")) is None
     assert annotation_identity("m.reaction", ALICE, {}) is None
 
 
