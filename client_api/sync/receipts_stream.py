@@ -14,9 +14,11 @@ from homeserver.streams.entries import ReceiptEntry
 from homeserver.streams.tail import Tail
 
 RECEIPT: Final = "m.receipt"
-# Of a room that the client does not know yet: more than fit beside its newest messages. The own
-# receipts are always told.
-MAX_OTHERS: Final = 500
+# Of rooms that the client does not know yet, the newest receipts of others: more than fit beside
+# the newest messages, and fewer of each room when there are many. The own ones are always told.
+MAX_OTHERS: Final = 10_000
+MOST_OF_ROOM: Final = 500
+LEAST_OF_ROOM: Final = 20
 
 
 class _Receipt(Protocol):
@@ -91,9 +93,10 @@ class ReceiptsStream:
         rooms = [room_nid for room_nid in whole if _is_wanted(context, room_nid)]
         if not rooms:
             return []
+        others = max(LEAST_OF_ROOM, min(MAX_OTHERS // len(rooms), MOST_OF_ROOM))
         async with self._database.connection("sync_receipts") as connection:
             return await receipts.newest_receipts(
-                connection, context.viewer.user_id, rooms, context.now, MAX_OTHERS
+                connection, context.viewer.user_id, rooms, context.now, others
             )
 
 

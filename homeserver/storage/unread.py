@@ -58,11 +58,10 @@ class ReadPart(NamedTuple):
 
 
 class PartRow(NamedTuple):
-    """What a user has read of one part; `whole_pos` is how far of the whole room."""
+    """What a user has read of one part of a room."""
 
     room_nid: int
     thread_nid: int | None
-    whole_pos: int
     part: ReadPart
 
 
@@ -74,7 +73,7 @@ async def parts_read(
     Of the given rooms, or of all; rooms of which the user has read nothing are left out.
     """
     rows = await connection.fetch(_PARTS_READ, user_id, room_nids and list(room_nids))
-    return [PartRow(row[0], row[1], row[2], ReadPart(*list(row)[3:])) for row in rows]
+    return [PartRow(row[0], row[1], ReadPart(*list(row)[2:])) for row in rows]
 
 
 # Redacted events count no more: their rows of user_notifications are gone, and what they have
@@ -84,33 +83,33 @@ _PARTS_READ: Final = """
         SELECT r.room_nid, r.thread_id, r.read_pos, r.notify_seq, r.highlight_seq
         FROM read_counters r
         WHERE r.user_id = $1 AND ($2::bigint[] IS NULL OR r.room_nid = ANY ($2))
-    ), whole AS (
-        SELECT r.room_nid,
-               coalesce(max(r.read_pos) FILTER (WHERE r.thread_id = ''), 0) AS read_pos
-        FROM reads r GROUP BY r.room_nid
+    ), whole AS MATERIALIZED (
+        -- The further of what was read of the whole room and of its main timeline.
+        SELECT DISTINCT ON (r.room_nid) r.room_nid, r.read_pos, r.notify_seq, r.highlight_seq,
+               r.thread_id IN ('', 'main') AS is_main,
+               coalesce(max(r.read_pos) FILTER (WHERE r.thread_id = '')
+                        OVER (PARTITION BY r.room_nid), 0) AS whole_pos
+        FROM reads r
+        ORDER BY r.room_nid, r.thread_id IN ('', 'main') DESC, r.read_pos DESC
     ), parts AS (
-        SELECT w.room_nid, NULL::bigint AS thread_nid, w.read_pos AS whole_pos,
-               coalesce(m.read_pos, 0) AS read_pos, coalesce(m.notify_seq, 0) AS notify_seq,
-               coalesce(m.highlight_seq, 0) AS highlight_seq,
+        SELECT w.room_nid, NULL::bigint AS thread_nid,
+               CASE WHEN w.is_main THEN w.read_pos ELSE 0 END AS read_pos,
+               CASE WHEN w.is_main THEN w.notify_seq ELSE 0 END AS notify_seq,
+               CASE WHEN w.is_main THEN w.highlight_seq ELSE 0 END AS highlight_seq,
                NULL::bigint AS notify_now, NULL::bigint AS highlight_now
         FROM whole w
-        LEFT JOIN LATERAL (
-            SELECT r.read_pos, r.notify_seq, r.highlight_seq FROM reads r
-            WHERE r.room_nid = w.room_nid AND r.thread_id IN ('', 'main')
-            ORDER BY r.read_pos DESC LIMIT 1
-        ) m ON true
         UNION ALL
-        SELECT w.room_nid, h.thread_nid, w.read_pos, greatest(w.read_pos, o.read_pos),
+        SELECT w.room_nid, h.thread_nid, greatest(w.whole_pos, o.read_pos),
                coalesce(o.notify_seq, b.notify_seq, 0),
                coalesce(o.highlight_seq, b.highlight_seq, 0), h.notify_seq, h.highlight_seq
         FROM whole w
-        JOIN threads h ON h.room_nid = w.room_nid AND h.newest_pos > w.read_pos
+        JOIN threads h ON h.room_nid = w.room_nid AND h.newest_pos > w.whole_pos
         JOIN events root ON root.event_nid = h.thread_nid
-        LEFT JOIN reads o ON o.room_nid = w.room_nid AND o.thread_id = root.event_id
-                         AND o.read_pos >= w.read_pos
+        LEFT JOIN read_counters o ON o.user_id = $1 AND o.room_nid = w.room_nid
+                                 AND o.thread_id = root.event_id AND o.read_pos >= w.whole_pos
         LEFT JOIN LATERAL (
             SELECT e.notify_seq, e.highlight_seq FROM events e
-            WHERE o.read_pos IS NULL AND e.thread_nid = h.thread_nid AND e.pos <= w.read_pos
+            WHERE o.read_pos IS NULL AND e.thread_nid = h.thread_nid AND e.pos <= w.whole_pos
               AND e.sub = 0
             ORDER BY e.pos DESC LIMIT 1
         ) b ON true
@@ -138,7 +137,7 @@ _PARTS_READ: Final = """
               AND k.thread_nid IS NOT DISTINCT FROM p.thread_nid
         ) d ON true
     )
-    SELECT c.room_nid, c.thread_nid, c.whole_pos, c.read_pos, c.notify_seq, c.highlight_seq,
+    SELECT c.room_nid, c.thread_nid, c.read_pos, c.notify_seq, c.highlight_seq,
            c.notify_extra, c.highlight_extra, c.notify_alone, c.highlight_alone, c.extra_pos
     FROM counted c
     WHERE c.thread_nid IS NULL OR c.notify_now - c.notify_seq + c.notify_extra <> 0

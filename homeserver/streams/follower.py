@@ -133,7 +133,7 @@ class Follower:
         if self.position == before and not any(map(self._work.concerns, entries)):
             # Most entries concern few followers: that costs no statement and no task switch.
             self.position = self._tail.position
-        else:
+        elif self.holds_lease:
             self._has_work.set()
 
     def report_lag(self) -> None:

@@ -1,11 +1,12 @@
 """What users tell everybody about themselves. Spec: client-server-api/#profiles"""
 
+import asyncio
 import json
 
 import pytest
 
 from homeserver.protocol.identifiers import UserID
-from tests.support.client import quoted, refused
+from tests.support.client import answer_of, quoted, refused
 
 AVATAR = "mxc://hs.example/SEsfnsuifSDFSSEF"
 # The rooms are told after the answer.
@@ -449,3 +450,11 @@ async def test_a_deactivated_user_has_no_profile(alice, bob):
         with refused(404, "M_NOT_FOUND"):
             await reads(bob, alice, name)
     await eventually(lambda: bob.reads_members(room, membership="join"), {bob.user_id: "join"})
+
+
+async def test_changes_at_the_same_time_do_not_exceed_the_limit_together(alice):
+    paths = [f"profile/{quoted(alice.user_id, f'org.example.{n}')}" for n in range(4)]
+    puts = [alice.put(path, {f"org.example.{n}": "x" * 30_000}) for n, path in enumerate(paths)]
+    answers = await asyncio.gather(*(answer_of(put) for put in puts))
+    too_large = (400, "M_PROFILE_TOO_LARGE")
+    assert sorted(answers, key=str) == [too_large, too_large, 200, 200]

@@ -73,6 +73,21 @@ async def test_a_new_client_is_told_all_receipts(alice, bob, room):
     }
 
 
+async def test_a_client_that_was_away_for_long_is_told_what_is_new(
+    server, alice, bob, room, monkeypatch
+):
+    first = await alice.sends(room, "one")
+    await marks_read(bob, room, first, thread_id="main")
+    since = await next_batch(alice)
+    second = await alice.sends(room, "two")
+    await marks_read(bob, room, second)
+    await marks_read(bob, room, second, "m.read.private")
+    tail = server.base.tail
+    monkeypatch.setattr(tail, "floor", tail.position)
+    told = receipts_in(await alice.syncs(since), room)
+    assert told == {(bob.user_id, "m.read", None): second}
+
+
 async def test_a_receipt_moves_forward_and_never_back(alice, bob, room):
     first, second = await alice.sends(room, "one"), await alice.sends(room, "two")
     await marks_read(bob, room, second)

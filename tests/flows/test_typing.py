@@ -1,7 +1,12 @@
 """Spec: client-server-api/#typing-notifications"""
 
-import pytest
+import contextlib
 
+import pytest
+import redis.asyncio
+
+from homeserver.config.sections.redis import RedisSection
+from homeserver.config.values import Secret
 from homeserver.services.typing_notifications import MAX_TIMEOUT_MS
 from tests.support.client import Refusal, clients_of, quoted, refused
 from tests.support.reading import waiting_sync
@@ -144,6 +149,37 @@ async def test_a_token_says_what_the_client_knows_after_a_restart_too(database_d
         assert "rooms" not in await again.syncs(quiet)
         await types(again, room)
         assert told_typing(await again.syncs(quiet), room) == [again.user_id]
+
+
+async def test_nodes_tell_each_other_who_types(database_dsn, tmp_path, redis_server):
+    shared = RedisSection(url=Secret(redis_server.url))
+    async with contextlib.AsyncExitStack() as stack:
+        nodes = [
+            await stack.enter_async_context(server_of(database_dsn, tmp_path, redis=shared))
+            for _ in range(2)
+        ]
+        here, there = [await stack.enter_async_context(clients_of(node.url)) for node in nodes]
+        await all_listen(redis_server, len(nodes))
+        alice, bob = await here.user("alice"), await there.user("bob")
+        room = await alice.creates_room(preset="public_chat")
+        await bob.joins(room)
+        since = (await alice.syncs())["next_batch"]
+        async with waiting_sync(nodes[0], alice, since) as waiting:
+            await types(bob, room)
+            answer = await waiting
+        assert told_typing(answer, room) == [bob.user_id]
+        # The token of the one node serves on the other.
+        elsewhere = there.nobody()
+        elsewhere.access_token, elsewhere.user_id = alice.access_token, alice.user_id
+        assert "rooms" not in await elsewhere.syncs(answer["next_batch"])
+        await stops_typing(bob, room)
+        assert told_typing(await elsewhere.syncs(answer["next_batch"]), room) == []
+
+
+async def all_listen(redis_server, count):
+    async with redis.asyncio.Redis.from_url(redis_server.url) as client:
+        while (await client.pubsub_numsub("homeserver:messages"))[0][1] < count:
+            pass
 
 
 async def test_a_token_with_typing_serves_wherever_a_token_does(alice, bob, room):

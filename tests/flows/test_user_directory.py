@@ -84,7 +84,8 @@ async def test_results_are_limited(clients, alice):
     answer = await search(alice, "user")
     assert (len(answer["results"]), answer["limited"]) == (10, True)
     assert (await search(alice, "user", limit=0))["results"] == []
-    assert (await search(alice, "user1", limit=1))["results"] == [{"user_id": others[1].user_id}]
+    best = {"user_id": others[1].user_id, "display_name": "user1"}
+    assert (await search(alice, "user1", limit=1))["results"] == [best]
 
 
 async def test_deactivated_users_are_not_found(clients, alice, bob):
@@ -102,7 +103,8 @@ async def test_deactivated_users_are_not_found(clients, alice, bob):
 async def test_terms_may_be_anything(alice):
     await alice.creates_room()
     for term in ("", " ", "%", "_", "'", "\\", "x" * 10_000, "é", "\U0010ffff", "@", ":", "\ud7ff"):
-        assert (await search(alice, term))["results"] in ([], [{"user_id": alice.user_id}])
+        found = (await search(alice, term))["results"]
+        assert {user["user_id"] for user in found} <= {alice.user_id}
     with refused(400, "M_BAD_JSON"):
         await search(alice, 5)
     for body in ({}, {"search_term": "a", "limit": -1}, {"search_term": "a", "limit": "x"}):
@@ -122,7 +124,8 @@ async def test_a_server_may_let_users_find_all_accounts(database_dsn, tmp_path):
     async with clients_with(database_dsn, tmp_path, finds_all_accounts=True) as clients:
         alice, bob = await clients.user("alice"), await clients.user("bob")
         await clients.guest()
-        assert (await search(alice, "bob"))["results"] == [{"user_id": bob.user_id}]
+        expected = {"user_id": bob.user_id, "display_name": "bob"}
+        assert (await search(alice, "bob"))["results"] == [expected]
 
 
 async def test_a_server_may_have_no_directory(database_dsn, tmp_path):
