@@ -43,22 +43,17 @@ class TypingStream:
         Those first of which the client knows already.
         """
         typing = self._users.rooms
-        matcher = request.filter.ephemeral
-        if not typing or not matcher.matches(TYPING):
+        if not typing or not request.filter.ephemeral.matches(TYPING):
             return {}
         # Whichever are fewer: rooms in which somebody types, or rooms of the user.
         among = typing if len(typing) < len(memberships) else memberships
-        candidates = dict.fromkeys(chain(request.typing_told, among))
         found = (
             room_nid
-            for room_nid in candidates
-            if room_nid in typing
-            and (row := memberships.get(room_nid)) is not None
-            and row.membership == "join"
-            and request.filter.admits_room(row.room_id)
-            and matcher.admits_room(row.room_id)
+            for room_nid in dict.fromkeys(chain(request.typing_told, among))
+            if room_nid in typing and _is_wanted(request, memberships.get(room_nid))
         )
-        return {room_nid: typing[room_nid] for room_nid in islice(found, MAX_TYPING)}
+        most = MAX_TYPING - len(_kept_back(request, memberships))
+        return {room_nid: typing[room_nid] for room_nid in islice(found, most)}
 
     async def of_rooms(
         self, context: SyncContext, whole: Collection[int], followed: Collection[int]
@@ -67,24 +62,46 @@ class TypingStream:
         request = context.request
         if not context.typing and not request.typing_told:
             return {}
-        if not request.filter.ephemeral.matches(TYPING):
-            return {}
+        known = request.typing_told
         rooms = {*whole, *followed}
         found: dict[int, list[bytes]] = {}
-        for room_nid in {*context.typing, *request.typing_told} & rooms:
+        for room_nid in {*context.typing, *known} & rooms:
             users = context.typing.get(room_nid, ())
-            is_known = room_nid not in whole or not users
-            if is_known and request.typing_told.get(room_nid, _digest(())) == _digest(users):
+            is_known = known.get(room_nid, _digest(())) == _digest(users)
+            if is_known and (room_nid not in whole or not users):
                 continue
-            found[room_nid] = [
-                encode({"type": TYPING, "content": {"user_ids": users}}),
-            ]
+            if _is_wanted(request, context.memberships[room_nid]):
+                found[room_nid] = [encode({"type": TYPING, "content": {"user_ids": users}})]
         return found
 
 
 def typing_told(context: SyncContext) -> tuple[TypingTold, ...]:
     """Return what the client knows with this answer."""
-    return tuple(TypingTold(nid, _digest(users)) for nid, users in context.typing.items())
+    told = _kept_back(context.request, context.memberships)
+    told |= {room_nid: _digest(users) for room_nid, users in context.typing.items()}
+    return tuple(TypingTold(*each) for each in told.items())
+
+
+def _is_wanted(request: SyncRequest, membership: MembershipRow | None) -> bool:
+    chosen = request.filter
+    return (
+        membership is not None
+        and membership.membership == "join"
+        and chosen.ephemeral.matches(TYPING)
+        and chosen.admits_room(membership.room_id)
+        and chosen.ephemeral.admits_room(membership.room_id)
+    )
+
+
+def _kept_back(request: SyncRequest, memberships: Mapping[int, MembershipRow]) -> dict[int, int]:
+    """Return what the client knows of rooms of which it does not want to hear this time."""
+    return {
+        room_nid: digest
+        for room_nid, digest in request.typing_told.items()
+        if (row := memberships.get(room_nid)) is not None
+        and row.membership == "join"
+        and not _is_wanted(request, row)
+    }
 
 
 def _digest(users: tuple[UserID, ...]) -> int:

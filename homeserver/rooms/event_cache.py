@@ -14,8 +14,8 @@ from homeserver.storage.events import PduRecord
 from homeserver.streams.entries import EventEntry, LogEntry
 from homeserver.streams.tail import Tail
 
-# About 3 kB each: 30 MB.
-MAX_EVENTS = 10_000
+# About 3 kB each: 60 MB. More than can be on their way at once.
+MAX_EVENTS = 20_000
 
 
 class EventCache:
@@ -25,7 +25,9 @@ class EventCache:
         self._database = database
         self._max_events = max_events
         self._events: OrderedDict[int, Event] = OrderedDict()
-        tail.follow(self._take)
+        # Counts redactions: what was read before one of them may be what it took away.
+        self._redactions = 0
+        tail.follow(self._take, on_gap=self._forget_all)
 
     async def get(self, event_nids: Iterable[int]) -> dict[int, Event]:
         """Return events by their numbers; those that are not stored are absent."""
@@ -39,11 +41,13 @@ class EventCache:
                 self._events.move_to_end(nid)
                 found[nid] = event
         if missing:
+            redactions = self._redactions
             async with self._database.connection("events") as connection:
                 records = await events.pdus_by_nid(connection, missing)
             for nid, record in records.items():
                 found[nid] = event_of(record)
-                self.put(nid, found[nid])
+                if redactions == self._redactions:
+                    self.put(nid, found[nid])
         return found
 
     def put(self, event_nid: int, event: Event) -> None:
@@ -53,16 +57,20 @@ class EventCache:
             self._events.popitem(last=False)
 
     def drop(self, event_nid: int) -> None:
-        """Forget an event that was redacted."""
+        """Forget an event that is redacted, or about to be."""
+        self._redactions += 1
         self._events.pop(event_nid, None)
 
+    def _forget_all(self) -> None:
+        self._redactions += 1
+        self._events.clear()
+
     def _take(self, entries: Sequence[LogEntry]) -> None:
-        if any(
-            isinstance(entry, EventEntry) and entry.record.type == "m.room.redaction"
-            for entry in entries
-        ):
-            # Which event it was is not worth a look-up: redactions are rare.
-            self._events.clear()
+        # Only the redacted event goes: others may be of writes that are still on their way, and
+        # cannot be read back.
+        for entry in entries:
+            if isinstance(entry, EventEntry) and entry.redaction is not None:
+                self.drop(entry.redaction.event_nid)
 
 
 def event_of(record: PduRecord) -> Event:

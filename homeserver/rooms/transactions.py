@@ -11,7 +11,7 @@ from typing import NamedTuple, TypeAlias
 import msgspec
 
 from homeserver.protocol.identifiers import EventID, RoomID
-from homeserver.storage import events
+from homeserver.storage import events, log
 from homeserver.storage.database import Database
 from homeserver.streams.entries import EventEntry, LogEntry
 from homeserver.streams.tail import Tail
@@ -57,7 +57,6 @@ class SentTransactions:
         self._tail = tail
         self._clock = clock
         self._devices: OrderedDict[_Device, _Sent] = OrderedDict()
-        self._loading: dict[_Device, list[EventEntry]] = {}
         self._pending: dict[TransactionKey, asyncio.Future[EventID | None]] = {}
         tail.follow(self._take, on_gap=self._devices.clear)
 
@@ -89,17 +88,20 @@ class SentTransactions:
         return sent.get((room_nid, key.path, key.txn_id))
 
     async def _load(self, device: _Device) -> _Sent:
-        missed = self._loading.setdefault(device, [])
-        try:
-            async with self._database.connection("transactions") as connection:
+        entries = None
+        while entries is None:
+            async with self._database.transaction(
+                "transactions", isolation="repeatable_read", readonly=True
+            ) as tx:
+                position = await log.head(tx)
                 rows = await events.sent_transactions(
-                    connection, *device, self._clock.now_ms() - REMEMBERED_MS
+                    tx, *device, self._clock.now_ms() - REMEMBERED_MS
                 )
-        finally:
-            self._loading.pop(device, None)
+            entries = await self._tail.since(position)
         sent = {(row.room_nid, _path(row.type, row.core), row.txn_id): row.event_id for row in rows}
-        for entry in missed:
-            _remember(sent, entry)
+        for entry in entries:
+            if _device_of(entry) == device and isinstance(entry, EventEntry):
+                _remember(sent, entry)
         self._devices[device] = sent
         while len(self._devices) > MAX_DEVICES:
             self._devices.popitem(last=False)
@@ -107,13 +109,17 @@ class SentTransactions:
 
     def _take(self, entries: Sequence[LogEntry]) -> None:
         for entry in entries:
-            if not isinstance(entry, EventEntry) or entry.record.txn_id is None:
-                continue
-            device = (entry.record.sender, entry.record.device_id or "")
-            if device in self._loading:
-                self._loading[device].append(entry)
-            if (sent := self._devices.get(device)) is not None:
+            device = _device_of(entry)
+            sent = self._devices.get(device) if device is not None else None
+            if sent is not None and isinstance(entry, EventEntry):
                 _remember(sent, entry)
+
+
+def _device_of(entry: LogEntry) -> _Device | None:
+    """Return which device sent an event with a transaction ID."""
+    if not isinstance(entry, EventEntry) or entry.record.txn_id is None:
+        return None
+    return (entry.record.sender, entry.record.device_id or "")
 
 
 def _remember(sent: _Sent, entry: EventEntry) -> None:

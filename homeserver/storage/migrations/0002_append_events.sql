@@ -198,7 +198,11 @@ BEGIN
         WITH redacted AS (
             UPDATE events e
             SET core = d.core, rest = d.rest, redacted_by_nid = d.by_nid
-            FROM unnest(p_redactions) d
+            FROM (
+                -- Of two redactions of one event in a batch the first takes effect.
+                SELECT DISTINCT ON (x.target_nid) x.* FROM unnest(p_redactions) x
+                ORDER BY x.target_nid, x.ord
+            ) d
             WHERE e.event_nid = d.target_nid AND e.redacted_by_nid IS NULL
               AND d.room_nid <> ALL (lost)
             RETURNING e.room_nid, e.pos, e.thread_nid, e.event_nid, d.ord
