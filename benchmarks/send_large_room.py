@@ -34,7 +34,7 @@ async def measure(server: ServerProcess, room: str, dsn: str, runs: int, seconds
     for name, chosen in (("small room", small_room), ("large room", room)):
         before = await database.fetchrow(_WRITTEN)
         measured = await measure_sends(
-            server, users, lambda _: chosen, runs=runs, seconds=seconds
+            server, users, lambda _, chosen=chosen: chosen, runs=runs, seconds=seconds
         )
         await database.execute("SELECT pg_stat_force_next_flush()")
         after = await database.fetchrow(_WRITTEN)

@@ -70,7 +70,13 @@ from homeserver.web.rate_limit import RateLimiter
 
 # What clients may rely on before the version of the specification that has it.
 UNSTABLE_FEATURES = {
+    "org.matrix.msc2285.stable": True,
     "org.matrix.msc3391": True,
+    "org.matrix.msc3440.stable": True,
+    "org.matrix.msc3771": True,
+    "org.matrix.msc3827.stable": True,
+    "org.matrix.msc3952_intentional_mentions": True,
+    "org.matrix.msc3981": True,
     "org.matrix.msc4222": True,
     "uk.half-shot.msc2666.query_mutual_rooms": True,
     "uk.half-shot.msc2666.query_mutual_rooms.stable": True,
