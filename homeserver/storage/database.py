@@ -32,6 +32,8 @@ _SERVER_AWAY: Final = (
     asyncpg.CrashShutdownError,
     asyncpg.CannotConnectNowError,
     asyncpg.TooManyConnectionsError,
+    # An idle connection that has been told good-bye and is used before it closes.
+    asyncpg.InternalClientError,
 )
 _NEVER_BY_WAITING: Final = (
     asyncpg.InvalidPasswordError,
@@ -172,6 +174,8 @@ class Database:
         try:
             yield connection
         except _SERVER_AWAY as error:
+            # It says good-bye before it closes: nobody else may get the connection until then.
+            connection.terminate()
             raise DatabaseUnavailable(_explain(error)) from error
         except asyncpg.InterfaceError as error:
             if connection.is_closed():

@@ -14,6 +14,7 @@ from aiohttp import web
 from homeserver.errors import RemoteError, Unrecognized
 from homeserver.protocol.identifiers import ServerName
 from homeserver.telemetry import context
+from homeserver.storage.database import DatabaseUnavailable
 from homeserver.telemetry.clock import Clock
 from homeserver.telemetry.log import get_logger
 from homeserver.telemetry.metrics import Metrics
@@ -246,6 +247,8 @@ class Dispatch:
             refusal = internal_error(exchange.facts.request_id)
         elif isinstance(error, RemoteError):
             log.warning("remote server at fault", server=error.server, reason=error.reason)
+        elif isinstance(error, DatabaseUnavailable):
+            log.error("database out of reach", reason=str(error))
         return self._responses.refusal(refusal, exchange.request, exchange.facts.request_id)
 
     def _unrecognized(self, exchange: _Exchange, found: WrongMethod | None) -> web.Response:

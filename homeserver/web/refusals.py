@@ -13,6 +13,7 @@ from homeserver.errors import (
     UnsupportedRoomVersion,
 )
 from homeserver.protocol import errors as protocol_errors
+from homeserver.storage.database import DatabaseUnavailable
 
 # The first class that fits decides: subclasses stand before their bases. Pure code raises
 # these; where another code suits an endpoint better, its service raises that itself.
@@ -28,6 +29,10 @@ _TABLE: Final[tuple[tuple[type[Exception], Callable[[Any], MatrixError]], ...]] 
     ),
     # InvalidIdentifier, InvalidToken, and what else pure code refuses.
     (protocol_errors.ProtocolError, lambda error: InvalidParam(str(error))),
+    (
+        DatabaseUnavailable,
+        lambda _error: MatrixError(503, "M_UNKNOWN", "The database is out of reach, try again"),
+    ),
     # The reason may tell our insides; it stands in the log.
     (
         RemoteError,

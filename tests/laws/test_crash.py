@@ -1,6 +1,7 @@
 """The law of crashes: what was acknowledged is there, once, whoever is killed and whenever."""
 
 import asyncio
+import json
 import random
 from collections import defaultdict
 from collections.abc import AsyncIterator, Callable
@@ -143,6 +144,7 @@ async def test_every_acknowledged_event_survives_once_and_in_order(
             assert observer.seen[room] == ids
             assert await state_ids(users[2], room) == last_state(history)
     assert await contradictions(tmp_path / "data") == []
+    assert bugs_in(server.log) == []
 
 
 async def send_through_crashes(
@@ -193,6 +195,13 @@ def assert_law(history: list[dict[str, Any]], senders: list[Sender], room: str) 
         for event_id, text in sender.sent[room]:
             content = contents[event_id]
             assert content.get("body", content.get("topic")) == text
+
+
+def bugs_in(log: str) -> list[str]:
+    """Return the failures of requests that had another reason than an absent PostgreSQL."""
+    entries = [json.loads(line) for line in log.splitlines() if line.startswith("{")]
+    failures = [entry["exception"] for entry in entries if entry["message"] == "request failed"]
+    return [failure for failure in failures if "DatabaseUnavailable" not in failure]
 
 
 async def state_ids(client: Client, room: str) -> dict[tuple[str, str], str]:

@@ -38,13 +38,13 @@ class ServerProcess:
         settings: Mapping[str, str] | None = None,
         *,
         port: int | None = None,
-        log: Path | None = None,
+        log_path: Path | None = None,
     ) -> None:
         self.port = port or free_port()
         self.url = f"http://127.0.0.1:{self.port}"
         self._data_dir = data_dir
         self._settings = {f"HOMESERVER_{name}": value for name, value in (settings or {}).items()}
-        self._log = log or data_dir.with_name(f"{data_dir.name}-{self.port}.log")
+        self._log_path = log_path or data_dir.with_name(f"{data_dir.name}-{self.port}.log")
         self._process: subprocess.Popen[str] | None = None
 
     def start(self) -> None:
@@ -60,7 +60,7 @@ class ServerProcess:
         command += ["--data-dir", str(self._data_dir), "--bind", f"127.0.0.1:{self.port}"]
         inherited = {k: v for k, v in os.environ.items() if not k.startswith("HOMESERVER_")}
         self._data_dir.parent.mkdir(parents=True, exist_ok=True)
-        with self._log.open("ab") as log:
+        with self._log_path.open("ab") as log:
             self._process = subprocess.Popen(
                 command,
                 env={**inherited, **self._settings, "PYTHONPATH": str(ROOT)},
@@ -134,9 +134,14 @@ class ServerProcess:
             postgres.start()
             postgres.stop()
 
+    @property
+    def log(self) -> str:
+        """What it has logged, of all its starts."""
+        return self._log_path.read_text(errors="replace")
+
     def log_tail(self, lines: int = 20) -> str:
-        """Return the end of what it has logged, of all its starts."""
-        return "\n".join(self._log.read_text(errors="replace").splitlines()[-lines:])
+        """Return the last lines of the log."""
+        return "\n".join(self.log.splitlines()[-lines:])
 
     def _forget(self) -> None:
         if self._process is not None and self._process.stdout is not None:

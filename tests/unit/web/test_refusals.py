@@ -4,6 +4,7 @@ import pytest
 
 from homeserver.errors import MatrixError, NotFound, RemoteError
 from homeserver.protocol import errors as protocol_errors
+from homeserver.storage.database import DatabaseUnavailable
 from homeserver.web.refusals import refusal_of
 
 
@@ -21,6 +22,7 @@ from homeserver.web.refusals import refusal_of
         (protocol_errors.BadSignature("x"), 403, "M_FORBIDDEN"),
         (protocol_errors.UnsupportedRoomVersion("99"), 400, "M_UNSUPPORTED_ROOM_VERSION"),
         (RemoteError("a.test", "x"), 502, "M_UNKNOWN"),
+        (DatabaseUnavailable("x"), 503, "M_UNKNOWN"),
     ],
 )
 def test_each_refusal_has_its_status_and_code(error: Exception, status: int, errcode: str) -> None:
