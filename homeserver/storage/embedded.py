@@ -231,23 +231,23 @@ class EmbeddedPostgres:
         return self._cluster.stat()
 
     def _prepare_socket_folder(self, owner: os.stat_result) -> Path:
-        self._remove_old_socket_folder()
         folder = self._directory / "socket"
         if len(os.fsencode(folder / _SOCKET_NAME)) > _MAX_SOCKET_PATH:
-            folder = Path(tempfile.mkdtemp(prefix=_SOCKET_FOLDER_PREFIX))
-        folder.mkdir(mode=0o700, exist_ok=True)
+            # The same as before, when PostgreSQL has died: who uses it goes on connecting there.
+            folder = self._socket_folder or self._folder_of_the_killed() or _temporary_folder()
+        # Nobody listens, but the PID in the old socket's lock may be in use.
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir(mode=0o700)
         folder.chmod(0o700)
         if os.geteuid() == 0:
             os.chown(folder, owner.st_uid, owner.st_gid)
         return folder
 
-    def _remove_old_socket_folder(self) -> None:
-        """Remove the socket and its lock: nobody listens, but the lock's PID may be in use."""
-        shutil.rmtree(self._directory / "socket", ignore_errors=True)
-        if (old := read_postmaster(self._cluster)) is not None:
-            folder = Path(old.socket_folder)
-            if folder.name.startswith(_SOCKET_FOLDER_PREFIX):
-                shutil.rmtree(folder, ignore_errors=True)
+    def _folder_of_the_killed(self) -> Path | None:
+        old = read_postmaster(self._cluster)
+        if old is None or not Path(old.socket_folder).name.startswith(_SOCKET_FOLDER_PREFIX):
+            return None
+        return Path(old.socket_folder)
 
     def _wait_until_ready(self, pid: int) -> bool:
         """Wait for connections to be accepted; False when the process ended before."""
@@ -351,6 +351,10 @@ def _locked(path: Path, how: int) -> IO[bytes]:
         file.close()
         raise
     return file
+
+
+def _temporary_folder() -> Path:
+    return Path(tempfile.mkdtemp(prefix=_SOCKET_FOLDER_PREFIX))
 
 
 def _spawn(command: list[str], log: IO[bytes]) -> subprocess.Popen[bytes]:

@@ -13,8 +13,8 @@ from aiohttp import web
 
 from homeserver.errors import RemoteError, Unrecognized
 from homeserver.protocol.identifiers import ServerName
-from homeserver.telemetry import context
 from homeserver.storage.database import DatabaseUnavailable
+from homeserver.telemetry import context
 from homeserver.telemetry.clock import Clock
 from homeserver.telemetry.log import get_logger
 from homeserver.telemetry.metrics import Metrics

@@ -147,6 +147,20 @@ async def test_every_acknowledged_event_survives_once_and_in_order(
     assert bugs_in(server.log) == []
 
 
+async def test_server_whose_sockets_are_elsewhere_survives_its_postgresql(tmp_path: Path) -> None:
+    # A socket's path may have 107 bytes, so that of PostgreSQL cannot be in such a folder.
+    folder = tmp_path / ("deep" * 30)
+    with server_processes() as make:
+        server = make(folder / "data", SETTINGS)
+        await asyncio.to_thread(server.start)
+        async with clients_of(server.url) as maker:
+            alice = await maker.user("alice")
+            room = await alice.creates_room()
+            server.kill_postgres()
+            event_id = await persistently(lambda: alice.sends(room, "hello", txn_id="t"))
+            assert [event["event_id"] for event in await history_of(alice, room)][-1] == event_id
+
+
 async def send_through_crashes(
     server: ServerProcess,
     senders: list[Sender],

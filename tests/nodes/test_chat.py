@@ -8,9 +8,11 @@ from tests.clients.chat import ChatProgram, assert_nothing_is_lost, two_programs
 from tests.nodes.conftest import StartNodes
 from tests.nodes.deaf_redis import DeafRedis
 from tests.nodes.front_door import FrontDoor
+from tests.support.processes import server_processes
 from tests.support.redis import RedisServer
 
 MESSAGES = 100
+NO_RATE_LIMITS = {"RATE_LIMITS_ENABLED": "false"}
 
 
 async def half_way(program: ChatProgram) -> None:
@@ -71,3 +73,28 @@ async def test_killed_node_comes_back_into_a_running_chat(
         second.kill()
         await asyncio.to_thread(second.start)
         assert_nothing_is_lost(*await ends(alice, bob), MESSAGES)
+
+
+async def test_nodes_share_an_embedded_database_and_its_starter_is_killed(tmp_path: Path) -> None:
+    with server_processes() as make:
+        # Without Redis: the poll alone tells a node of the other's messages.
+        first, second = (make(tmp_path / "data", NO_RATE_LIMITS) for _ in range(2))
+        await asyncio.to_thread(first.start)
+        await asyncio.to_thread(second.start)
+        async with FrontDoor(first.port) as door:
+            with two_programs(door.url, second.url, MESSAGES) as (alice, bob):
+                await half_way(alice)
+                first.kill()
+                door.lead_to(second.port)
+                assert_nothing_is_lost(*await ends(alice, bob), MESSAGES)
+
+
+async def test_nodes_share_an_embedded_database_that_is_killed(tmp_path: Path) -> None:
+    with server_processes() as make:
+        first, second = (make(tmp_path / "data", NO_RATE_LIMITS) for _ in range(2))
+        await asyncio.to_thread(first.start)
+        await asyncio.to_thread(second.start)
+        with two_programs(first.url, second.url, MESSAGES) as (alice, bob):
+            await half_way(alice)
+            first.kill_postgres()
+            assert_nothing_is_lost(*await ends(alice, bob), MESSAGES)
