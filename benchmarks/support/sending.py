@@ -14,7 +14,7 @@ from tests.support.processes import ServerProcess
 
 _txn_ids = (f"t{number}" for number in itertools.count())
 # Begins before what is measured: caches, prepared statements, the first blocks of numbers.
-_WARM_UP_SECONDS = 1.0
+WARM_UP_SECONDS = 1.0
 
 
 class Run(NamedTuple):
@@ -56,7 +56,7 @@ async def measure_sends(
     seconds: float,
 ) -> list[Run]:
     """Warm up, then measure some runs."""
-    await send_for(server, users, _WARM_UP_SECONDS, room_of)
+    await send_for(server, users, WARM_UP_SECONDS, room_of)
     return [await send_for(server, users, seconds, room_of) for _ in range(runs)]
 
 

@@ -1,6 +1,7 @@
 """The program itself, as an operator runs it: a child process that may be killed."""
 
 import os
+import random
 import signal
 import socket
 import subprocess
@@ -19,10 +20,19 @@ _STOP_SECONDS = 20
 
 
 def free_port() -> int:
-    """Return a TCP port that nobody listens on."""
-    with socket.create_server(("127.0.0.1", 0)) as taken:
-        port: int = taken.getsockname()[1]
+    """Return a TCP port that nobody listens on.
+
+    Below those that systems give to outgoing connections: a server that is killed finds its port
+    free when it comes back.
+    """
+    for _ in range(100):
+        port = random.randint(15_000, 32_000)
+        try:
+            socket.create_server(("127.0.0.1", port)).close()
+        except OSError:
+            continue
         return port
+    raise AssertionError("no free port was found")
 
 
 class ServerProcess:
