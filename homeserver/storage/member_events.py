@@ -1,6 +1,6 @@
 """The member events of a whole room, which may be thousands."""
 
-from homeserver.storage.core_json import MEMBERSHIP
+from homeserver.storage.core_json import KNOWN_MEMBERSHIP, MEMBERSHIP_JOIN
 from homeserver.storage.database import Connection
 from homeserver.storage.events import RECORD_COLUMNS, RECORD_JOINS, EventRecord
 
@@ -27,9 +27,10 @@ async def member_records_at(
             ) p
         )
         SELECT {RECORD_COLUMNS},
-               {MEMBERSHIP} AS membership
+               {KNOWN_MEMBERSHIP} AS membership
         FROM held h
         JOIN events e ON e.event_nid = h.event_nid AND e.type = 'm.room.member'
+        {MEMBERSHIP_JOIN}
         {RECORD_JOINS}
         """,
         room_nid,

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 from homeserver.protocol.identifiers import EventID
-from homeserver.storage.core_json import MEMBERSHIP
+from homeserver.storage.core_json import KNOWN_MEMBERSHIP, MEMBERSHIP, MEMBERSHIP_JOIN
 from homeserver.storage.database import Connection
 
 
@@ -39,8 +39,10 @@ async def current_state(connection: Connection, room_nid: int) -> list[StateRow]
     """Read the whole current state of a room."""
     rows = await connection.fetch(
         f"""
-        SELECT s.key_nid, e.type, e.state_key, s.event_nid, e.event_id, {_MEMBERSHIP}
+        SELECT s.key_nid, e.type, e.state_key, s.event_nid, e.event_id,
+               CASE WHEN e.type = 'm.room.member' THEN {KNOWN_MEMBERSHIP} END AS membership
         FROM room_state s JOIN events e ON e.event_nid = s.event_nid
+        {MEMBERSHIP_JOIN} AND e.type = 'm.room.member'
         WHERE s.room_nid = $1
         """,
         room_nid,
