@@ -19,6 +19,17 @@ from homeserver.storage.events import EventRecord
 _decode: Final = msgspec.json.Decoder().decode
 
 
+class _Content(msgspec.Struct):
+    membership: object = None
+
+
+class _Member(msgspec.Struct):
+    content: _Content
+
+
+_decode_member: Final = msgspec.json.Decoder(_Member).decode
+
+
 class ReadState:
     """Reads state events for those who have access."""
 
@@ -65,10 +76,13 @@ class ReadState:
         upto = access.upto if at is None else min(at, access.upto)
         async with self._database.connection("read_state") as connection:
             records = await member_events.member_records_at(connection, access.room_nid, upto)
-        wanted = [
-            record for record, value in records if _is_wanted(value, membership, not_membership)
-        ]
-        return render_all(wanted, viewer, access.view, access.room_id)
+        if membership is not None or not_membership is not None:
+            records = [
+                record
+                for record in records
+                if _is_wanted(_membership(record), membership, not_membership)
+            ]
+        return render_all(records, viewer, access.view, access.room_id)
 
     async def joined_members(self, access: RoomAccess) -> dict[str, JsonObject]:
         """Return display name and avatar of each joined member, by user ID."""
@@ -77,8 +91,8 @@ class ReadState:
                 connection, access.room_nid, access.upto
             )
         joined: dict[str, JsonObject] = {}
-        for record, membership in records:
-            if membership == "join" and record.state_key is not None:
+        for record in records:
+            if _membership(record) == "join" and record.state_key is not None:
                 content = _decode(record.core)["content"]
                 joined[record.state_key] = {
                     "display_name": _text(content.get("displayname")),
@@ -104,9 +118,11 @@ class ReadState:
             return list((await events.events_by_nid(connection, nids)).values())
 
 
-def _is_wanted(value: str | None, membership: str | None, not_membership: str | None) -> bool:
-    if membership is None and not_membership is None:
-        return True
+def _membership(record: EventRecord) -> object:
+    return _decode_member(record.core).content.membership
+
+
+def _is_wanted(value: object, membership: str | None, not_membership: str | None) -> bool:
     is_the_one = membership is not None and value == membership
     is_not_the_other = not_membership is not None and value != not_membership
     return is_the_one or is_not_the_other

@@ -1,14 +1,11 @@
 """The member events of a whole room, which may be thousands."""
 
-from homeserver.storage.core_json import KNOWN_MEMBERSHIP, MEMBERSHIP_JOIN
 from homeserver.storage.database import Connection
-from homeserver.storage.events import RECORD_COLUMNS, RECORD_JOINS, EventRecord
+from homeserver.storage.events import ALONE_COLUMNS, EventRecord, with_others
 
 
-async def member_records_at(
-    connection: Connection, room_nid: int, pos: int
-) -> list[tuple[EventRecord, str | None]]:
-    """Read every member event of the state after position `pos`, with its membership.
+async def member_records_at(connection: Connection, room_nid: int, pos: int) -> list[EventRecord]:
+    """Read every member event of the state after position `pos`.
 
     Replaced events and redactions come with them, as everywhere.
     """
@@ -26,14 +23,11 @@ async def member_records_at(
                 ORDER BY c.pos DESC LIMIT 1
             ) p
         )
-        SELECT {RECORD_COLUMNS},
-               {KNOWN_MEMBERSHIP} AS membership
+        SELECT {ALONE_COLUMNS}
         FROM held h
         JOIN events e ON e.event_nid = h.event_nid AND e.type = 'm.room.member'
-        {MEMBERSHIP_JOIN}
-        {RECORD_JOINS}
         """,
         room_nid,
         pos,
     )
-    return [(EventRecord(*columns), membership) for *columns, membership in map(list, rows)]
+    return await with_others(connection, rows)
