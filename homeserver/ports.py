@@ -1,9 +1,19 @@
 """What inner layers need of outer ones: narrow protocols that the edges implement."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Protocol
 
-from homeserver.protocol.identifiers import EventID, RoomAlias, RoomID, ServerName, UserID
+import msgspec
+
+from homeserver.protocol.event import Event
+from homeserver.protocol.identifiers import (
+    DeviceID,
+    EventID,
+    RoomAlias,
+    RoomID,
+    ServerName,
+    UserID,
+)
 from homeserver.protocol.json_types import JsonObject
 
 
@@ -56,6 +66,19 @@ class RoomPeers(Protocol):
         ...
 
 
+class InviteExchange(Protocol):
+    """Has the server of an inviter turn an invite by an address into one of a user."""
+
+    async def exchange_third_party_invite(
+        self, server: ServerName, room_id: RoomID, event: JsonObject
+    ) -> None:
+        """Send a partial `m.room.member` event. Raises MatrixError, RemoteError.
+
+        Spec: server-server-api/#put_matrixfederationv1exchange_third_party_inviteroomid
+        """
+        ...
+
+
 class RemoteDirectories(Protocol):
     """The room directories of other servers."""
 
@@ -78,4 +101,125 @@ class RemoteDirectories(Protocol):
 
         Spec: server-server-api/#get_matrixfederationv1hierarchyroomid
         """
+        ...
+
+
+class RemoteKeys(Protocol):
+    """The encryption keys of users of other servers. Both raise MatrixError, RemoteError."""
+
+    async def query(
+        self, server: ServerName, wanted: Mapping[UserID, Sequence[DeviceID]]
+    ) -> JsonObject:
+        """Return a server's answer about devices of its users, no devices named: about all.
+
+        Spec: server-server-api/#post_matrixfederationv1userkeysquery
+        """
+        ...
+
+    async def claim(
+        self, server: ServerName, wanted: Mapping[UserID, Mapping[DeviceID, str]]
+    ) -> JsonObject:
+        """Return a server's answer to claims: user ID → device ID → algorithm.
+
+        Spec: server-server-api/#post_matrixfederationv1userkeysclaim
+        """
+        ...
+
+
+class StateIDs(msgspec.Struct, frozen=True):
+    """Another server's answer about the state before an event; unchecked, may name anything."""
+
+    pdu_ids: Sequence[EventID]
+    auth_chain_ids: Sequence[EventID]
+
+
+class EventPeers(Protocol):
+    """Asks one other server for events. Answers are raw PDUs, unchecked, of a bounded number.
+
+    Every question raises RemoteError: no answer in time, or none of the form that it should have.
+    """
+
+    async def missing_events(
+        self,
+        server: ServerName,
+        room_id: RoomID,
+        *,
+        latest: Sequence[EventID],
+        earliest: Sequence[EventID],
+        limit: int,
+        min_depth: int,
+    ) -> list[JsonObject]:
+        """Spec: server-server-api/#post_matrixfederationv1get_missing_eventsroomid"""
+        ...
+
+    async def event(self, server: ServerName, event_id: EventID) -> JsonObject:
+        """Spec: server-server-api/#get_matrixfederationv1eventeventid"""
+        ...
+
+    async def event_auth(
+        self, server: ServerName, room_id: RoomID, event_id: EventID
+    ) -> list[JsonObject]:
+        """Spec: server-server-api/#get_matrixfederationv1event_authroomideventid"""
+        ...
+
+    async def state_ids(self, server: ServerName, room_id: RoomID, event_id: EventID) -> StateIDs:
+        """Spec: server-server-api/#get_matrixfederationv1state_idsroomid"""
+        ...
+
+    async def state(
+        self, server: ServerName, room_id: RoomID, event_id: EventID
+    ) -> tuple[list[JsonObject], list[JsonObject]]:
+        """Return the state before an event and its auth chain.
+
+        Spec: server-server-api/#get_matrixfederationv1stateroomid
+        """
+        ...
+
+    async def backfill(
+        self, server: ServerName, room_id: RoomID, event_ids: Sequence[EventID], limit: int
+    ) -> list[JsonObject]:
+        """Spec: server-server-api/#get_matrixfederationv1backfillroomid"""
+        ...
+
+
+class EventSignatures(Protocol):
+    """Verifies signatures of events; the key ring fills it."""
+
+    async def verify_events(self, events: Sequence[Event]) -> frozenset[EventID]:
+        """Return which of the events carry every signature that they must have.
+
+        That of the sender's server (but for an invite by a third party ID), in room versions 1
+        and 2 that of the event ID's server, and that of the server of
+        `join_authorised_via_users_server`, each by a key that was valid as the room version wants
+        it. An event whose keys cannot be had is not among them. The keys of many servers are
+        fetched, and many signatures verified, at once. Raises nothing.
+        Spec: server-server-api/#validating-hashes-and-signatures-on-received-events
+        """
+        ...
+
+
+class ThirdPartyNetworks(Protocol):
+    """The networks to which application services bridge.
+
+    Spec: client-server-api/#third-party-lookups. Locations and users are as the specification's `location_batch` and `user_batch`.
+    """
+
+    async def protocols(self) -> dict[str, JsonObject]:
+        """Return the metadata of all protocols by name."""
+        ...
+
+    async def locations(self, protocol: str, fields: Mapping[str, str]) -> list[JsonObject]:
+        """Return the portal rooms of a place in a network; none for an unknown protocol."""
+        ...
+
+    async def users(self, protocol: str, fields: Mapping[str, str]) -> list[JsonObject]:
+        """Return the Matrix users for a user of a network; none for an unknown protocol."""
+        ...
+
+    async def locations_of_alias(self, alias: RoomAlias) -> list[JsonObject]:
+        """Return the places in networks to which an alias leads."""
+        ...
+
+    async def users_of_id(self, user_id: UserID) -> list[JsonObject]:
+        """Return the users of networks behind a Matrix user."""
         ...

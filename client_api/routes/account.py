@@ -1,12 +1,12 @@
 """The user's own account. Spec: client-server-api/#legacy-account-management"""
 
-from typing import Literal
-
 from msgspec import UNSET, Struct, UnsetType
 
 from homeserver.protocol.identifiers import DeviceID, UserID
 from homeserver.services.deactivation import Deactivation, DeactivationForm
+from homeserver.services.identity_bindings import UnbindResult
 from homeserver.services.password_change import PasswordChange, PasswordForm
+from homeserver.services.password_reset import PasswordReset
 from homeserver.web.answers import Empty
 from homeserver.web.endpoint import Auth, RateLimit, endpoint
 from homeserver.web.params import RequestFacts
@@ -23,16 +23,22 @@ class WhoamiAnswer(Struct, frozen=True):
 
 
 class DeactivatedAnswer(Struct, frozen=True):
-    """The account has ended; nothing of it was at an identity server."""
+    """The account has ended; whether identity servers have forgotten its addresses."""
 
-    id_server_unbind_result: Literal["success", "no-support"] = "success"
+    id_server_unbind_result: UnbindResult
 
 
 class AccountRoutes:
     """`/account/whoami`, `/account/password` and `/account/deactivate`."""
 
-    def __init__(self, password_change: PasswordChange, deactivation: Deactivation) -> None:
+    def __init__(
+        self,
+        password_change: PasswordChange,
+        password_reset: PasswordReset,
+        deactivation: Deactivation,
+    ) -> None:
         self._password_change = password_change
+        self._password_reset = password_reset
         self._deactivation = deactivation
 
     @endpoint(
@@ -53,15 +59,18 @@ class AccountRoutes:
     @endpoint(
         "POST",
         CLIENT_V3 / "account/password",
-        auth=Auth.ACCESS_TOKEN,
+        auth=Auth.OPTIONAL,
         rate_limit=RateLimit.DEFAULT,
         spec="client-server-api/#post_matrixclientv3accountpassword",
     )
     async def change_password(
-        self, requester: Requester, body: PasswordForm, request: RequestFacts
+        self, requester: Requester | None, body: PasswordForm, request: RequestFacts
     ) -> Empty:
         """Change the password for an account on this homeserver."""
-        await self._password_change.change(requester, body, request)
+        if requester is None:
+            await self._password_reset.reset(body, request)
+        else:
+            await self._password_change.change(requester, body, request)
         return Empty()
 
     @endpoint(
@@ -75,5 +84,4 @@ class AccountRoutes:
         self, requester: Requester, body: DeactivationForm, request: RequestFacts
     ) -> DeactivatedAnswer:
         """Deactivate the user's account, removing all ability for the user to log in again."""
-        await self._deactivation.ask(requester, body, request)
-        return DeactivatedAnswer()
+        return DeactivatedAnswer(await self._deactivation.ask(requester, body, request))

@@ -2,15 +2,16 @@
 
 from typing import Annotated, Final, Literal, TypeAlias
 
-from msgspec import UNSET, Meta, Struct, UnsetType, field
+from msgspec import UNSET, Meta, Struct, UnsetType, convert, field
 
 from client_api.routes.room_answers import RoomAnswer
-from homeserver.errors import Forbidden, InvalidParam, ServerNotTrusted
+from homeserver.errors import Forbidden, InvalidParam
 from homeserver.protocol.identifiers import RoomAlias, ServerName, UserID, parse_room_alias
 from homeserver.protocol.json_types import JsonObject
 from homeserver.rooms.create import CreateRoom, NewRoom
 from homeserver.rooms.presets import Preset, StateDraft
 from homeserver.services.directory_rules import DirectoryRules
+from homeserver.services.third_party_invites import Invitee, ThirdPartyInvites
 from homeserver.web.endpoint import Auth, RateLimit, endpoint
 from homeserver.web.params import Body
 from homeserver.web.paths import CLIENT_V3
@@ -19,6 +20,8 @@ from homeserver.web.requester import Requester
 # Each of them is an event to hash, sign and judge before anything is written.
 MAX_INVITES: Final = 1_000
 MAX_INITIAL_STATE: Final = 1_000
+# An identity server is asked two or three times for each.
+MAX_3PID_INVITES: Final = 20
 
 Visibility: TypeAlias = Literal["public", "private"]
 
@@ -48,7 +51,7 @@ class CreateRoomBody(Body, frozen=True):
     name: str | UnsetType = UNSET
     topic: str | UnsetType = UNSET
     invite: Annotated[tuple[UserID, ...], Meta(max_length=MAX_INVITES)] = ()
-    invite_3pid: tuple[ThirdPartyInvite, ...] = ()
+    invite_3pid: Annotated[tuple[ThirdPartyInvite, ...], Meta(max_length=MAX_3PID_INVITES)] = ()
     room_version: str | UnsetType = UNSET
     creation_content: JsonObject = field(default_factory=dict)
     initial_state: Annotated[tuple[InitialState, ...], Meta(max_length=MAX_INITIAL_STATE)] = ()
@@ -63,12 +66,14 @@ class CreateRoomRoutes:
     def __init__(
         self,
         create: CreateRoom,
+        invites: ThirdPartyInvites,
         rules: DirectoryRules,
         *,
         default_room_version: str,
         server_name: ServerName,
     ) -> None:
         self._create = create
+        self._invites = invites
         self._rules = rules
         self._default_room_version = default_room_version
         self._server_name = server_name
@@ -83,11 +88,15 @@ class CreateRoomRoutes:
     )
     async def post_create_room(self, requester: Requester, body: CreateRoomBody) -> RoomAnswer:
         """Create a new room with various configuration options."""
-        if body.invite_3pid:
-            # Before anything is made: there is no identity server that would be asked.
-            raise ServerNotTrusted("This server uses no identity server: invite users by their ID")
+        invitees = [convert(each, Invitee, from_attributes=True) for each in body.invite_3pid]
+        self._invites.check(invitees)
         self._check_rules(requester, body)
-        return RoomAnswer(await self._create.create(requester, self._new_room(body)))
+        room_id = await self._create.create(requester, self._new_room(body))
+        # An identity server wants to know the room.
+        content: JsonObject = {"is_direct": True} if body.is_direct else {}
+        for invitee in invitees:
+            await self._invites.invite(requester, room_id, invitee, content)
+        return RoomAnswer(room_id)
 
     def _check_rules(self, requester: Requester, body: CreateRoomBody) -> None:
         alias = self._alias(body.room_alias_name)

@@ -68,7 +68,7 @@ class InitialSyncAnswer(msgspec.Struct, frozen=True, kw_only=True):
     end: str
     rooms: list[RoomInitialAnswer]
     account_data: list[msgspec.Raw]
-    presence: list[msgspec.Raw] = []
+    presence: list[msgspec.Raw]
 
 
 class InitialSyncRoutes:
@@ -98,6 +98,7 @@ class InitialSyncRoutes:
             end=str(SyncToken(found.position)),
             rooms=[_room_answer(room) for room in found.rooms],
             account_data=raw_events(found.account_data),
+            presence=raw_events(found.presence),
         )
 
     @endpoint(

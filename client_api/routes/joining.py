@@ -10,6 +10,7 @@ from homeserver.protocol.identifiers import RoomID, ServerName, parse_room_alias
 from homeserver.protocol.json_types import JsonObject
 from homeserver.rooms.aliases import RoomAliases
 from homeserver.rooms.membership import Memberships
+from homeserver.services.third_party_invites import ThirdPartyInvites
 from homeserver.web.endpoint import Auth, RateLimit, endpoint
 from homeserver.web.params import Body, Params, Query
 from homeserver.web.paths import CLIENT_V3
@@ -49,12 +50,21 @@ class ReasonBody(Body, frozen=True, kw_only=True):
         return {} if self.reason is UNSET else {"reason": self.reason}
 
 
+class JoinBody(ReasonBody, frozen=True, kw_only=True):
+    """Why, and by what an identity server has signed, if the user was invited by an address."""
+
+    third_party_signed: JsonObject | None = None
+
+
 class JoiningRoutes:
     """Coming into rooms."""
 
-    def __init__(self, memberships: Memberships, aliases: RoomAliases) -> None:
+    def __init__(
+        self, memberships: Memberships, aliases: RoomAliases, invites: ThirdPartyInvites
+    ) -> None:
         self._memberships = memberships
         self._aliases = aliases
+        self._invites = invites
 
     @endpoint(
         "POST",
@@ -66,10 +76,10 @@ class JoiningRoutes:
         spec="client-server-api/#post_matrixclientv3roomsroomidjoin",
     )
     async def post_join_by_id(
-        self, requester: Requester, path: RoomPath, body: ReasonBody
+        self, requester: Requester, path: RoomPath, body: JoinBody
     ) -> RoomAnswer:
         """Join a room by its ID."""
-        await self._memberships.join(requester, path.room_id, content=body.content())
+        await self._join(requester, path.room_id, [], body)
         return RoomAnswer(path.room_id)
 
     # The list of what guests may do has only the operation above, but clients of guests use
@@ -84,11 +94,11 @@ class JoiningRoutes:
         spec="client-server-api/#post_matrixclientv3joinroomidoralias",
     )
     async def post_join(
-        self, requester: Requester, path: RoomOrAliasPath, query: ViaQuery, body: ReasonBody
+        self, requester: Requester, path: RoomOrAliasPath, query: ViaQuery, body: JoinBody
     ) -> RoomAnswer:
         """Join a room by its ID or alias."""
         room_id, via = await self._find(path.room_id_or_alias, query)
-        await self._memberships.join(requester, room_id, via=via, content=body.content())
+        await self._join(requester, room_id, via, body)
         return RoomAnswer(room_id)
 
     @endpoint(
@@ -106,6 +116,14 @@ class JoiningRoutes:
         room_id, via = await self._find(path.room_id_or_alias, query)
         await self._memberships.knock(requester, room_id, via=via, content=body.content())
         return RoomAnswer(room_id)
+
+    async def _join(
+        self, requester: Requester, room_id: RoomID, via: list[ServerName], body: JoinBody
+    ) -> None:
+        if body.third_party_signed is not None:
+            inviter = await self._invites.accept(requester, room_id, body.third_party_signed)
+            via = _distinct([*([] if inviter is None else [inviter]), *via])
+        await self._memberships.join(requester, room_id, via=via, content=body.content())
 
     async def _find(
         self, room_id_or_alias: str, query: ViaQuery

@@ -12,6 +12,7 @@ from client_api.routes.room_answers import raw_events
 from homeserver.protocol.identifiers import EventID, RoomID
 from homeserver.protocol.sync_token import SyncToken
 from homeserver.services.event_stream import EventStream
+from homeserver.services.presence import Presence
 from homeserver.services.room_tokens import place_of_token
 from homeserver.services.single_events import SingleEvents
 from homeserver.web.answers import JsonBytes
@@ -49,9 +50,12 @@ class AnyEventPath(Params, frozen=True):
 class PeekingEventRoutes:
     """Events of rooms that one is in, or looks into."""
 
-    def __init__(self, event_stream: EventStream, single_events: SingleEvents) -> None:
+    def __init__(
+        self, event_stream: EventStream, single_events: SingleEvents, presence: Presence
+    ) -> None:
         self._event_stream = event_stream
         self._single_events = single_events
+        self._presence = presence
 
     @endpoint(
         "GET",
@@ -63,12 +67,13 @@ class PeekingEventRoutes:
     )
     async def get_events(self, requester: Requester, query: EventsQuery) -> EventsAnswer:
         """Wait for new events, of all rooms of the user or of one room."""
-        page = await self._event_stream.after(
-            requester,
-            place_of_token(query.start).pos if query.start else None,
-            room_id=None if query.room_id is UNSET else query.room_id,
-            timeout_ms=query.timeout,
-        )
+        room_id = None if query.room_id is UNSET else query.room_id
+        start = place_of_token(query.start).pos if query.start else None
+        # Who looks into one room does not follow what is new.
+        with self._presence.connected(requester, "offline" if room_id else "online"):
+            page = await self._event_stream.after(
+                requester, start, room_id=room_id, timeout_ms=query.timeout
+            )
         return EventsAnswer(
             query.start or str(SyncToken(page.start)),
             str(SyncToken(page.end)),

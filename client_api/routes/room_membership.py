@@ -6,9 +6,11 @@ Spec: client-server-api/#room-membership
 from msgspec import UNSET, UnsetType
 
 from client_api.routes.joining import ReasonBody, RoomPath
-from homeserver.errors import MissingParam, ServerNotTrusted
+from homeserver.errors import MissingParam
 from homeserver.protocol.identifiers import UserID
 from homeserver.rooms.membership import Memberships
+from homeserver.services.leave_room import LeaveRoom
+from homeserver.services.third_party_invites import Invitee, ThirdPartyInvites
 from homeserver.web.answers import Empty
 from homeserver.web.endpoint import Auth, RateLimit, endpoint
 from homeserver.web.paths import CLIENT_V3
@@ -30,23 +32,30 @@ class InviteBody(ReasonBody, frozen=True, kw_only=True):
     medium: str | UnsetType = UNSET
     address: str | UnsetType = UNSET
 
-    def invitee(self) -> UserID:
-        """Return the user. Raises MissingParam; ServerNotTrusted: it is an address."""
+    def invitee(self) -> UserID | Invitee:
+        """Return the user, or who has the address. Raises MissingParam."""
         if self.user_id is not UNSET:
             return self.user_id
         by_address = (self.id_server, self.id_access_token, self.medium, self.address)
         if all(part is UNSET for part in by_address):
             raise MissingParam("user_id: whom to invite")
-        if UNSET in by_address:
+        id_server, id_access_token, medium, address = by_address
+        if id_server is UNSET or id_access_token is UNSET or medium is UNSET or address is UNSET:
             raise MissingParam("An address needs id_server, id_access_token, medium and address")
-        raise ServerNotTrusted("This server uses no identity server: invite users by their ID")
+        return Invitee(
+            id_server=id_server, id_access_token=id_access_token, medium=medium, address=address
+        )
 
 
 class RoomMembershipRoutes:
     """Inviting, leaving, kicking, banning."""
 
-    def __init__(self, memberships: Memberships) -> None:
+    def __init__(
+        self, memberships: Memberships, leave_room: LeaveRoom, invites: ThirdPartyInvites
+    ) -> None:
         self._memberships = memberships
+        self._leave_room = leave_room
+        self._invites = invites
 
     @endpoint(
         "POST",
@@ -59,7 +68,10 @@ class RoomMembershipRoutes:
     async def post_invite(self, requester: Requester, path: RoomPath, body: InviteBody) -> Empty:
         """Invite a user to a room."""
         target = body.invitee()
-        await self._memberships.invite(requester, path.room_id, target, body.content())
+        if isinstance(target, Invitee):
+            await self._invites.invite(requester, path.room_id, target, body.content())
+        else:
+            await self._memberships.invite(requester, path.room_id, target, body.content())
         return Empty()
 
     @endpoint(
@@ -72,7 +84,7 @@ class RoomMembershipRoutes:
     )
     async def post_leave(self, requester: Requester, path: RoomPath, body: ReasonBody) -> Empty:
         """Leave a room, reject an invite, or retract a knock."""
-        await self._memberships.leave(requester, path.room_id, body.content())
+        await self._leave_room.leave(requester, path.room_id, body.content())
         return Empty()
 
     @endpoint(

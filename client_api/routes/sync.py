@@ -10,6 +10,7 @@ from homeserver.errors import InvalidParam
 from homeserver.protocol.errors import InvalidToken
 from homeserver.protocol.sync_token import SyncToken, parse_sync_token
 from homeserver.services.filters import Filters
+from homeserver.services.presence import Presence
 from homeserver.web.answers import JsonBytes
 from homeserver.web.endpoint import Auth, endpoint
 from homeserver.web.params import Query
@@ -32,9 +33,10 @@ class SyncQuery(Query, frozen=True, kw_only=True):
 class SyncRoutes:
     """`GET /sync`."""
 
-    def __init__(self, sync: Sync, filters: Filters) -> None:
+    def __init__(self, sync: Sync, filters: Filters, presence: Presence) -> None:
         self._sync = sync
         self._filters = filters
+        self._presence = presence
 
     @endpoint(
         "GET",
@@ -56,11 +58,13 @@ class SyncRoutes:
             filter=chosen,
             since=None if since is None else since.position,
             typing_told={} if since is None else dict(since.typing),
+            to_device_since=None if since is None else since.to_device,
             full_state=query.full_state,
             state_key=_state_key(query),
             timeout_ms=query.timeout,
         )
-        return JsonBytes(await self._sync.answer(request))
+        with self._presence.connected(requester, query.set_presence):
+            return JsonBytes(await self._sync.answer(request))
 
 
 def _token(since: str | None) -> SyncToken | None:

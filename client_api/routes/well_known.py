@@ -37,3 +37,14 @@ class WellKnownRoutes:
     async def get_support(self) -> JsonObject:
         """Get server admin contact and support page of the domain."""
         return self._discovery.support()
+
+    @endpoint(
+        "GET",
+        WELL_KNOWN / "policy_server",
+        auth=Auth.NONE,
+        rate_limit=None,
+        spec="client-server-api/#getwell-knownmatrixpolicy_server",
+    )
+    async def get_policy_server(self) -> JsonObject:
+        """Get information about a policy server's configuration, if available."""
+        return self._discovery.policy_server()

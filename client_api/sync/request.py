@@ -24,6 +24,8 @@ class SyncRequest(msgspec.Struct, frozen=True, kw_only=True):
     since: int | None
     # In which rooms somebody types to the client's knowledge, with a digest of the list.
     typing_told: Mapping[int, int] = {}
+    # Up to where the device has got its messages, where that is not `since`.
+    to_device_since: int | None = None
     full_state: bool = False
     state_key: StateKeyName = "state"
     timeout_ms: int = 0

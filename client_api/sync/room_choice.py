@@ -4,6 +4,7 @@ from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 from client_api.sync.request import SyncContext
+from homeserver.rooms.invite_permissions import InvitePermissions
 from homeserver.rooms.visibility import Visibility
 from homeserver.storage import sync_reads
 from homeserver.storage.database import Database
@@ -30,18 +31,25 @@ class RoomChoice(NamedTuple):
 class RoomChoices:
     """Finds the rooms in which there is something to tell."""
 
-    def __init__(self, database: Database, tail: Tail, visibility: Visibility) -> None:
+    def __init__(
+        self,
+        database: Database,
+        tail: Tail,
+        visibility: Visibility,
+        permissions: InvitePermissions,
+    ) -> None:
         self._database = database
         self._tail = tail
         self._visibility = visibility
+        self._permissions = permissions
 
     async def of(self, context: SyncContext) -> RoomChoice:
         """Return the rooms of an initial or an incremental answer."""
         if context.since is None:
-            return self._initial(context)
+            return await self._initial(context)
         return await self._incremental(context, context.since)
 
-    def _initial(self, context: SyncContext) -> RoomChoice:
+    async def _initial(self, context: SyncContext) -> RoomChoice:
         rows = _admitted(context, context.memberships.values())
         joined = [row for row in rows if row.membership == "join"]
         left: list[MembershipRow] = []
@@ -52,7 +60,7 @@ class RoomChoices:
             frozenset(row.room_nid for row in joined),
             [],
             left,
-            _invites(context, rows),
+            await self._invites(context, rows),
             [row for row in rows if row.membership == "knock"],
         )
 
@@ -74,7 +82,7 @@ class RoomChoices:
             frozenset(new),
             changed,
             [row for row in candidates if row.membership in ("leave", "ban")],
-            _invites(context, candidates),
+            await self._invites(context, candidates),
             [row for row in candidates if row.membership == "knock"],
         )
 
@@ -95,7 +103,9 @@ class RoomChoices:
             room_nids = {*active, *(n for n, row in memberships.items() if row.pos > since)}
         rows = [memberships[room_nid] for room_nid in room_nids if room_nid in memberships]
         return [
-            row for row in _admitted(context, rows) if row.membership == "join" or row.pos > since
+            row
+            for row in _admitted(context, rows, with_forgotten=True)
+            if row.membership == "join" or row.pos > since
         ]
 
     def _in_tail(self, context: SyncContext, since: int) -> set[int]:
@@ -125,13 +135,33 @@ class RoomChoices:
             for pos, membership in zip(view.membership_positions, view.memberships, strict=True)
         )
 
+    async def _invites(
+        self, context: SyncContext, rows: Iterable[MembershipRow]
+    ) -> list[MembershipRow]:
+        """Return the invites that reach the user.
 
-def _admitted(context: SyncContext, rows: Iterable[MembershipRow]) -> list[MembershipRow]:
-    """Leave out rooms that the filter does not want, forgotten ones, and what is yet to come."""
+        "Servers must not send room invites from ignored users to clients.", and who blocks
+        invites sees none: client-server-api/#invite-permission
+        """
+        invites = [
+            row for row in rows if row.membership == "invite" and row.sender not in context.ignored
+        ]
+        if invites and await self._permissions.blocks_all(context.viewer.user_id):
+            return []
+        return invites
+
+
+def _admitted(
+    context: SyncContext, rows: Iterable[MembershipRow], *, with_forgotten: bool = False
+) -> list[MembershipRow]:
+    """Leave out rooms that the filter does not want, and forgotten ones.
+
+    A client that was not told yet that the user has left learns it even when the room has been
+    forgotten since, by another client or by the server.
+    """
     chosen = context.request.filter
-    return [row for row in rows if not row.is_forgotten and chosen.admits_room(row.room_id)]
-
-
-def _invites(context: SyncContext, rows: Iterable[MembershipRow]) -> list[MembershipRow]:
-    """Return the invites; "Servers must not send room invites from ignored users to clients."."""
-    return [row for row in rows if row.membership == "invite" and row.sender not in context.ignored]
+    return [
+        row
+        for row in rows
+        if (with_forgotten or not row.is_forgotten) and chosen.admits_room(row.room_id)
+    ]

@@ -20,6 +20,7 @@ from client_api.sync.timelines import Timelines, TimelineStretch, stretch_of
 from client_api.sync.unread_members import unread_members
 from homeserver.protocol.identifiers import EventID
 from homeserver.rooms.client_events import Bundles
+from homeserver.rooms.erasure import Erasure
 from homeserver.rooms.visibility import RoomView, Visibility
 from homeserver.storage.events import EventRecord
 from homeserver.storage.memberships import MembershipRow
@@ -55,6 +56,7 @@ class RoomSections:
         summaries: Summaries,
         stripped: StrippedRooms,
         visibility: Visibility,
+        erasure: Erasure,
         unread: UnreadCounts,
         members: SenderMembers,
         bundles: SyncBundles,
@@ -67,6 +69,7 @@ class RoomSections:
         self._summaries = summaries
         self._stripped = stripped
         self._visibility = visibility
+        self._erasure = erasure
         self._unread = unread
         self._members = members
         self._bundles = bundles
@@ -134,7 +137,7 @@ class RoomSections:
             if stretch.start <= rows[room_nid].pos:
                 view = await self._visibility.view(room_nid, context.viewer.user_id)
                 views[room_nid] = view
-                stretches[room_nid] = _visible(stretch, view, context.now)
+                stretches[room_nid] = await self._seen(stretch, view, context.now)
         if context.since is not None:
             # Who comes back knows some of it already: it does not follow on what is known.
             for room_nid in choice.new:
@@ -205,7 +208,7 @@ class RoomSections:
         was_joined = context.since is not None and view.membership_at(context.since) == "join"
         since = context.since if was_joined else 0
         stretch = await self._timelines.of_room(context, row.room_nid, since, upto)
-        stretch = _visible(stretch, view, upto)
+        stretch = await self._seen(stretch, view, upto)
         if was_joined and not context.request.full_state:
             state = await self._state_blocks.changed(context, row.room_nid, upto, stretch, ())
         else:
@@ -218,6 +221,10 @@ class RoomSections:
             records = [*stretch.records, *own.records]
             stretch = stretch._replace(records=records)
         return _Parts(row, stretch, state, view=view)
+
+    async def _seen(self, stretch: TimelineStretch, view: RoomView, upto: int) -> TimelineStretch:
+        visible = _visible(stretch, view, upto)
+        return visible._replace(records=await self._erasure.as_seen(visible.records, view))
 
     async def _own_event(self, row: MembershipRow, context: SyncContext) -> TimelineStretch:
         records = await self._timelines.of_events([row.event_nid])

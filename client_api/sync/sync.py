@@ -7,15 +7,17 @@ import asyncio
 from collections.abc import Mapping, Sequence
 from typing import Final
 
-from client_api.sync.encode import encode, joined_object
+from client_api.sync.encode import encode, event_list, joined_object
 from client_api.sync.request import SyncContext, SyncRequest
 from client_api.sync.rooms import RoomSections
 from client_api.sync.streams import GlobalStream
+from client_api.sync.to_device_stream import ToDeviceStream
 from client_api.sync.typing_stream import TypingStream, typing_told
 from homeserver.errors import InvalidParam
 from homeserver.protocol.identifiers import UserID
 from homeserver.protocol.sync_token import SyncToken
 from homeserver.rooms.client_events import Viewer
+from homeserver.streams.entries import ACCOUNT_CHANGED, TOKENS_REVOKED, UserEntry
 from homeserver.streams.log_reader import LogReader
 from homeserver.streams.notifier import Notifier
 from homeserver.streams.personal_rules import PersonalRuleIndex
@@ -26,6 +28,7 @@ from homeserver.telemetry.shutdown import Shutdown
 
 # Proxies and clients give up around a minute or two; nothing is lost by answering before.
 MAX_TIMEOUT_MS: Final = 120_000
+_SESSION_CHANGES: Final = frozenset({ACCOUNT_CHANGED, TOKENS_REVOKED})
 
 
 class Sync:
@@ -39,6 +42,7 @@ class Sync:
         user_rooms: UserRooms,
         personal_rules: PersonalRuleIndex,
         typing: TypingStream,
+        to_device: ToDeviceStream,
         rooms: RoomSections,
         clock: Clock,
         shutdown: Shutdown,
@@ -51,6 +55,7 @@ class Sync:
         self._user_rooms = user_rooms
         self._personal_rules = personal_rules
         self._typing = typing
+        self._to_device = to_device
         self._rooms = rooms
         self._clock = clock
         self._shutdown = shutdown
@@ -66,13 +71,19 @@ class Sync:
         may_wait = request.since is not None and not request.full_state
         timeout_ms = min(request.timeout_ms, MAX_TIMEOUT_MS) if may_wait else 0
         deadline = self._clock.monotonic() + timeout_ms / 1000
+        authenticated = self._tail.position
         while True:
             context = await self._context(request)
             now, typing_serial = context.now, self._typing.serial
             sections = await self._sections(context)
+            messages = await self._to_device.batch(context)
+            if messages.events:
+                sections["to_device"] = event_list(messages.events)
             left = deadline - self._clock.monotonic()
-            if sections or left <= 0 or self._shutdown.has_begun:
-                return await self._encoded(context, sections)
+            is_over = left <= 0 or self._shutdown.has_begun
+            if sections or is_over or self._has_session_changed(context, authenticated):
+                return await self._encoded(context, sections, messages.told_upto)
+            authenticated = now
             # What arrived while the answer was put together needs no wake-up.
             has_more = self._tail.position != now or self._typing.serial != typing_serial
             if not has_more and not await self._wait(context, left):
@@ -103,8 +114,13 @@ class Sync:
             sections.update(await stream.sections(context))
         return sections
 
-    async def _encoded(self, context: SyncContext, sections: Mapping[str, bytes]) -> bytes:
-        token = SyncToken(context.now, typing_told(context))
+    async def _encoded(
+        self,
+        context: SyncContext,
+        sections: Mapping[str, bytes],
+        to_device_upto: int | None = None,
+    ) -> bytes:
+        token = SyncToken(context.now, typing_told(context), to_device_upto)
         members = {"next_batch": encode(str(token))}
         members.update(sections)
         for stream in self._streams:
@@ -112,7 +128,7 @@ class Sync:
         return joined_object(members)
 
     async def _wait(self, context: SyncContext, seconds: float) -> bool:
-        """Wait for a wake-up; False when the time is over."""
+        """Wait for a wake-up; False when the time is over and nothing has come."""
         waiter = self._notifier.begin_waiting(
             context.viewer.user_id,
             [n for n, row in context.memberships.items() if row.membership == "join"],
@@ -121,10 +137,23 @@ class Sync:
             async with asyncio.timeout(seconds):
                 await waiter.future
         except TimeoutError:
-            return False
+            return waiter.is_woken or self._notifier.owes(waiter)
         finally:
             self._notifier.end_waiting(waiter)
         return True
+
+    def _has_session_changed(self, context: SyncContext, after: int) -> bool:
+        """Whether the account was locked, say, so that the client has to be let know.
+
+        Its next request is authenticated anew and told what has happened.
+        """
+        user_id = context.viewer.user_id
+        return self._tail.position > after and any(
+            isinstance(entry, UserEntry)
+            and entry.user_id == user_id
+            and entry.kind in _SESSION_CHANGES
+            for entry in self._tail.entries_after(after)
+        )
 
     async def _reach(self, since: int) -> None:
         """Wait for what another node has told the client already."""

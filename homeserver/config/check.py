@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Iterable, Iterator
+from email.utils import parseaddr
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Final
@@ -10,11 +11,13 @@ from urllib.parse import urlsplit
 from homeserver.config.decode import Fault
 from homeserver.config.model import Config
 from homeserver.config.sections.listeners import Listener
-from homeserver.protocol.errors import InvalidIdentifier
-from homeserver.protocol.identifiers import parse_server_name
+from homeserver.protocol.errors import InvalidBase64, InvalidIdentifier
+from homeserver.protocol.identifiers import is_new_localpart, parse_server_name
 from homeserver.protocol.room_versions import ROOM_VERSIONS
+from homeserver.protocol.unpadded_base64 import decode_base64
 
 _DSN_SCHEMES: Final = ("postgresql", "postgres")
+_ED25519_KEY_BYTES: Final = 32
 _REDIS_SCHEMES: Final = ("redis", "rediss", "unix")
 
 
@@ -27,6 +30,10 @@ def faults_of(config: Config) -> list[Fault]:
         *_registration_faults(config),
         *_discovery_faults(config),
         *_login_faults(config),
+        *_turn_faults(config),
+        *_notice_faults(config),
+        *_policy_server_faults(config),
+        *_email_faults(config),
         *_federation_faults(config),
         *_missing_files(config),
     ]
@@ -119,14 +126,65 @@ def _login_faults(config: Config) -> Iterator[Fault]:
     is_asymmetric = not config.jwt.algorithm.startswith("HS")
     if config.jwt.enabled and is_asymmetric and find_spec("cryptography") is None:
         yield Fault("jwt.algorithm", "needs the Python package cryptography; HS… does not")
+
+
+def _email_faults(config: Config) -> Iterator[Fault]:
     email = config.email
     if email.smtp_host is not None and email.sender is None:
         yield Fault("email.smtp_host", "needs email.sender")
+    is_reachable = config.server.public_base_url is not None or config.is_local_only
+    if email.smtp_host is not None and not is_reachable:
+        yield Fault(
+            "email.smtp_host", "needs server.public_base_url: that is where links in mails lead"
+        )
+    if email.sender is not None and "@" not in parseaddr(email.sender)[1]:
+        yield Fault("email.sender", f"{email.sender!r} has no address such as matrix@example.org")
     if (email.username is None) != (email.password is None):
         yield Fault("email", "username and password need each other")
+    if email.templates_dir is not None and not email.templates_dir.is_dir():
+        yield Fault("email.templates_dir", f"there is no folder {email.templates_dir}")
+
+
+def _turn_faults(config: Config) -> Iterator[Fault]:
+    turn = config.turn
+    for index, uri in enumerate(turn.uris):
+        if not uri.startswith(("turn:", "turns:")):
+            yield Fault(f"turn.uris[{index}]", "begins with turn: or turns:")
+    has_account = turn.username is not None and turn.password is not None
+    if turn.uris and turn.shared_secret is None and not has_account:
+        yield Fault("turn.uris", "needs turn.shared_secret, or turn.username and turn.password")
+    if (turn.username is None) != (turn.password is None):
+        yield Fault("turn", "username and password need each other")
+    if turn.shared_secret is not None and turn.username is not None:
+        yield Fault("turn.shared_secret", "is set, and so is turn.username: choose one")
+
+
+def _notice_faults(config: Config) -> Iterator[Fault]:
+    localpart = config.server_notices.localpart
+    if localpart is not None and not is_new_localpart(localpart):
+        yield Fault(
+            "server_notices.localpart", "has only a-z, 0-9 and ._=-/+ (the part before the colon)"
+        )
+    avatar_url = config.server_notices.avatar_url
+    if avatar_url is not None and not avatar_url.startswith("mxc://"):
+        yield Fault("server_notices.avatar_url", "begins with mxc://")
+
+
+def _policy_server_faults(config: Config) -> Iterator[Fault]:
+    key = config.discovery.policy_server_key
+    if key is None:
+        return
+    try:
+        is_key = len(decode_base64(key)) == _ED25519_KEY_BYTES
+    except InvalidBase64:
+        is_key = False
+    if not is_key:
+        yield Fault("discovery.policy_server_key", "is not an ed25519 public key in base64")
 
 
 def _federation_faults(config: Config) -> Iterator[Fault]:
+    if config.federation.delegate_to is not None:
+        yield from _server_name_faults("federation.delegate_to", config.federation.delegate_to)
     for index, server in enumerate(config.federation.trusted_key_servers):
         place = f"federation.trusted_key_servers[{index}].server_name"
         yield from _server_name_faults(place, server.server_name)
@@ -135,6 +193,7 @@ def _federation_faults(config: Config) -> Iterator[Fault]:
 def _missing_files(config: Config) -> Iterator[Fault]:
     files: list[tuple[str, Iterable[Path | None]]] = [
         ("federation.ca_files", config.federation.ca_files),
+        ("email.ca_files", config.email.ca_files),
         ("appservices.registration_files", config.appservices.registration_files),
     ]
     for index, listener in enumerate(config.listeners):

@@ -15,6 +15,7 @@ from homeserver.config.sections.mail import EmailSection
 from homeserver.config.sections.media import MediaSection
 from homeserver.config.sections.outgoing_http import OutgoingHttpSection
 from homeserver.config.sections.passwords import PasswordsSection
+from homeserver.config.sections.presence import PresenceSection
 from homeserver.config.sections.profiles import ProfilesSection
 from homeserver.config.sections.rate_limits import RateLimitsSection
 from homeserver.config.sections.redis import RedisSection
@@ -22,9 +23,13 @@ from homeserver.config.sections.registration import RegistrationSection
 from homeserver.config.sections.room_directory import RoomDirectorySection
 from homeserver.config.sections.rooms import RoomsSection
 from homeserver.config.sections.server import ServerSection
+from homeserver.config.sections.server_notices import ServerNoticesSection
 from homeserver.config.sections.sessions import SessionsSection
 from homeserver.config.sections.signing import SigningSection
+from homeserver.config.sections.third_party_ids import ThirdPartyIdsSection
+from homeserver.config.sections.to_device import ToDeviceSection
 from homeserver.config.sections.tracing import TracingSection
+from homeserver.config.sections.turn import TurnSection
 from homeserver.config.sections.url_previews import UrlPreviewsSection
 from homeserver.config.sections.user_directory import UserDirectorySection
 from homeserver.config.values import Section, about
@@ -49,13 +54,18 @@ class Config(Section, frozen=True, kw_only=True):
     room_directory: RoomDirectorySection = RoomDirectorySection()
     user_directory: UserDirectorySection = UserDirectorySection()
     profiles: ProfilesSection = ProfilesSection()
+    presence: PresenceSection = PresenceSection()
+    to_device: ToDeviceSection = ToDeviceSection()
     rate_limits: RateLimitsSection = RateLimitsSection()
+    server_notices: ServerNoticesSection = ServerNoticesSection()
+    turn: TurnSection = TurnSection()
     media: MediaSection = MediaSection()
     url_previews: UrlPreviewsSection = UrlPreviewsSection()
     federation: FederationSection = FederationSection()
     outgoing_http: OutgoingHttpSection = OutgoingHttpSection()
     appservices: AppservicesSection = AppservicesSection()
     email: EmailSection = EmailSection()
+    third_party_ids: ThirdPartyIdsSection = ThirdPartyIdsSection()
     cors: CorsSection = CorsSection()
     logging: LoggingSection = LoggingSection()
     tracing: TracingSection = TracingSection()

@@ -20,6 +20,7 @@ from homeserver.protocol.unpadded_base64 import decode_base64
 _PUBLIC_KEY_BYTES: Final = 32
 # `<algorithm>:<key_id>`: the algorithm as a name, the key ID as whatever clients use.
 _KEY_NAME: Final = re.compile(r"([^:\0]{1,255}):([^\0]{1,255})")
+_ONE_TIME_ALGORITHMS: Final = frozenset({"curve25519", "signed_curve25519"})
 # user ID → key ID → signature
 Signatures: TypeAlias = dict[str, dict[str, str]]
 OneTimeKey: TypeAlias = str | JsonObject
@@ -98,6 +99,10 @@ def parse_device_keys(source: JsonValue, user_id: UserID, device_id: DeviceID) -
     for name in body.keys:
         if not name.endswith(f":{device_id}") or _KEY_NAME.fullmatch(name) is None:
             raise InvalidKeys("a device key must be named <algorithm>:<device_id>")
+    for algorithm in ("ed25519", "curve25519"):
+        key = body.keys.get(f"{algorithm}:{device_id}")
+        if key is not None and not is_public_key(key):
+            raise InvalidKeys(f"the {algorithm} key is not 32 bytes in base64")
     return DeviceKeys(user_id, device_id, body.algorithms, body.keys, source)
 
 
@@ -120,8 +125,11 @@ def parse_one_time_keys(source: JsonValue) -> dict[tuple[str, str], OneTimeKey]:
         match = _KEY_NAME.fullmatch(name)
         if match is None:
             raise InvalidKeys("a one-time key must be named <algorithm>:<key_id>")
-        if not isinstance(key, str):
-            _convert(key, _SignedKeyBody)
+        public_key = key if isinstance(key, str) else _convert(key, _SignedKeyBody).key
+        if match[1] in _ONE_TIME_ALGORITHMS and not is_public_key(public_key):
+            raise InvalidKeys("a one-time key is not 32 bytes in base64")
+        if match[1] == "signed_curve25519" and isinstance(key, str):
+            raise InvalidKeys("a key of signed_curve25519 must be signed")
         keys[match[1], match[2]] = key
     return keys
 
@@ -152,7 +160,7 @@ def parse_cross_signing_key(source: JsonValue, user_id: UserID, usage: Usage) ->
     if len(body.keys) != 1:
         raise InvalidKeys("a cross-signing key has exactly one public key")
     ((name, public_key),) = body.keys.items()
-    if name != f"ed25519:{public_key}" or not _is_public_key(public_key):
+    if name != f"ed25519:{public_key}" or not is_public_key(public_key):
         raise InvalidKeys("a cross-signing key must be named ed25519:<its own public key>")
     return CrossSigningKey(user_id, usage, public_key, source)
 
@@ -213,6 +221,14 @@ def visible_to(source: JsonObject, owner: UserID, viewer: UserID | None) -> Json
     return source | {"signatures": seen}
 
 
+def is_public_key(text: str) -> bool:
+    """Say whether a text is 32 bytes in base64: a public key of Curve25519 or Ed25519."""
+    try:
+        return len(decode_base64(text)) == _PUBLIC_KEY_BYTES
+    except InvalidBase64:
+        return False
+
+
 _Body = TypeVar("_Body", _DeviceKeysBody, _SignedKeyBody, _CrossSigningKeyBody)
 
 
@@ -228,10 +244,3 @@ def _signed_bytes(source: JsonObject) -> bytes:
     return encode_canonical_lenient(
         {name: value for name, value in source.items() if name not in ("signatures", "unsigned")}
     )
-
-
-def _is_public_key(text: str) -> bool:
-    try:
-        return len(decode_base64(text)) == _PUBLIC_KEY_BYTES
-    except InvalidBase64:
-        return False

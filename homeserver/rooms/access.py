@@ -3,6 +3,7 @@
 Spec: client-server-api/#getting-events-for-a-room, client-server-api/#room-previews
 """
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 from homeserver.errors import Forbidden
@@ -62,16 +63,25 @@ class Access:
         """Return the same access, or None without it."""
         membership = await self.membership(user_id, room_id)
         if membership is not None and not membership.is_forgotten:
-            room_nid = membership.room_nid
-            view = await self._visibility.view(room_nid, user_id)
-            if membership.membership == "join":
-                return self._present(room_nid, room_id, view)
-            if membership.membership in ("leave", "ban") and view.joined_until > 0:
-                # A ban after the leave shows nothing more.
-                upto = int(min(membership.pos, view.joined_until))
-                timeline_upto = self._tail.position if _is_open(view) else upto
-                return RoomAccess(room_nid, room_id, view, upto, timeline_upto)
+            view = await self._visibility.view(membership.room_nid, user_id)
+            access = self._of_member(membership, view)
+            if access is not None:
+                return access
         return await self._peek(user_id, room_id)
+
+    async def to_read_all(
+        self, user_id: UserID, is_wanted: Callable[[RoomID], bool]
+    ) -> list[RoomAccess]:
+        """Return the accesses to those wanted of the rooms that a user is, or has been, in."""
+        memberships = {
+            row.room_nid: row
+            for row in (await self._user_rooms.of_user(user_id)).values()
+            if row.membership in ("join", "leave", "ban") and not row.is_forgotten
+            if is_wanted(row.room_id)
+        }
+        views = await self._visibility.views(list(memberships), user_id)
+        found = (self._of_member(row, views[nid]) for nid, row in memberships.items())
+        return [access for access in found if access is not None]
 
     async def to_members_only(self, user_id: UserID, room_id: RoomID) -> RoomAccess:
         """Return the access of a joined member. Raises Forbidden."""
@@ -88,6 +98,17 @@ class Access:
             view = await self._visibility.view(room_nid, user_id)
             if _is_open(view):
                 return self._present(room_nid, room_id, view)._replace(is_peeking=True)
+        return None
+
+    def _of_member(self, membership: MembershipRow, view: RoomView) -> RoomAccess | None:
+        room_nid, room_id = membership.room_nid, membership.room_id
+        if membership.membership == "join":
+            return self._present(room_nid, room_id, view)
+        if membership.membership in ("leave", "ban") and view.joined_until > 0:
+            # A ban after the leave shows nothing more.
+            upto = int(min(membership.pos, view.joined_until))
+            timeline_upto = self._tail.position if _is_open(view) else upto
+            return RoomAccess(room_nid, room_id, view, upto, timeline_upto)
         return None
 
     def _present(self, room_nid: int, room_id: RoomID, view: RoomView) -> RoomAccess:

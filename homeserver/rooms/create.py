@@ -1,7 +1,7 @@
 """Creating a room. Spec: client-server-api/#post_matrixclientv3createroom"""
 
 import secrets
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from typing import Final
 
 import msgspec
@@ -22,6 +22,7 @@ from homeserver.protocol.json_types import JsonObject
 from homeserver.protocol.room_versions import ROOM_VERSIONS, RoomVersionRules
 from homeserver.rooms.aliases import RoomAliases
 from homeserver.rooms.build import Built
+from homeserver.rooms.invite_permissions import InvitePermissions
 from homeserver.rooms.presets import (
     Preset,
     StateDraft,
@@ -61,20 +62,24 @@ class CreateRoom:
         aliases: RoomAliases,
         profiles: MemberProfiles,
         peers: RoomPeers,
+        permissions: InvitePermissions,
         server_name: ServerName,
+        encrypted_presets: Collection[Preset] = (),
     ) -> None:
         self._writer = writer
         self._aliases = aliases
         self._profiles = profiles
         self._peers = peers
+        self._permissions = permissions
         self._server_name = server_name
+        self._encrypted_presets = encrypted_presets
 
     async def create(self, requester: Requester, room: NewRoom) -> RoomID:
         """Create a room and return its ID.
 
         Raises UnsupportedRoomVersion, RoomInUse, InvalidRoomState: the requested state does not
-        pass the authorization rules; InvalidEvent, EventTooLarge; Forbidden: an invitee cannot be
-        invited. Then there is no room.
+        pass the authorization rules; InvalidEvent, EventTooLarge; Forbidden, InviteBlocked: an
+        invitee cannot be invited. Then there is no room.
         """
         rules = ROOM_VERSIONS.get(room.room_version)
         if rules is None:
@@ -85,6 +90,8 @@ class CreateRoom:
                 self._peers.check_reachable(target)
         local = [each for each in room.invite if server_name_of(each) == self._server_name]
         remote = [each for each in room.invite if server_name_of(each) != self._server_name]
+        for target in local:
+            await self._permissions.check(requester.user_id, target)
         try:
             built = await self._build(requester.user_id, room, rules, alias, local)
         except AuthRefusal as refusal:
@@ -157,9 +164,8 @@ class CreateRoom:
         if alias is not None:
             drafts.append(StateDraft("m.room.canonical_alias", {"alias": alias}))
         overridden = {(draft.type, draft.state_key) for draft in room.initial_state}
-        drafts += [
-            draft for draft in preset_state(room.preset) if (draft.type, "") not in overridden
-        ]
+        of_preset = preset_state(room.preset, is_encrypted=room.preset in self._encrypted_presets)
+        drafts += [draft for draft in of_preset if (draft.type, "") not in overridden]
         drafts += room.initial_state
         if room.name is not None:
             drafts.append(StateDraft("m.room.name", {"name": room.name}))

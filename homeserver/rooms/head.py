@@ -6,11 +6,11 @@ from typing import NamedTuple
 import msgspec
 
 from homeserver.protocol.auth_rules.context import AuthContext, StateLookup
-from homeserver.protocol.create import RoomCreation
-from homeserver.protocol.event import StateKey
+from homeserver.protocol.create import RoomCreation, room_creation
+from homeserver.protocol.event import Event, StateKey
 from homeserver.protocol.identifiers import EventID, RoomID, ServerName, UserID
-from homeserver.protocol.join_rules import JoinRules
-from homeserver.protocol.power_levels import PowerLevels
+from homeserver.protocol.join_rules import JoinRules, parse_join_rules
+from homeserver.protocol.power_levels import PowerLevels, parse_power_levels
 from homeserver.protocol.room_versions import RoomVersionRules
 from homeserver.storage.state import SnapshotLink
 
@@ -80,6 +80,46 @@ class RoomHead(msgspec.Struct, frozen=True, kw_only=True):
             join_rules=self.join_rules,
             get=get,
         )
+
+
+def with_changes(
+    head: RoomHead,
+    changes: Mapping[StateKey, StateEntry | None],
+    events: Mapping[StateKey, Event],
+    server_name: ServerName,
+) -> RoomHead:
+    """Return the head with entries of its state replaced, or removed where None.
+
+    `events` has those of the changed entries that are in `PARSED_KEYS`. `chain` stays.
+    """
+    state = {**head.state}
+    joined, invited, local_joined = head.joined, head.invited, head.local_joined
+    for key, entry in changes.items():
+        replaced = state.pop(key, None)
+        if entry is not None:
+            state[key] = entry
+        if key[0] != "m.room.member":
+            continue
+        before = replaced.membership if replaced else None
+        now = entry.membership if entry else None
+        joined += (now == "join") - (before == "join")
+        invited += (now == "invite") - (before == "invite")
+        local_joined = with_local_member(local_joined, key[1], now, server_name)
+    parsed: dict[str, object] = {}
+    creation = head.creation
+    if CREATE in events:
+        creation = parsed["creation"] = room_creation(events[CREATE], head.rules)
+    if POWER_LEVELS in changes:
+        levels = events.get(POWER_LEVELS)
+        parsed["power_levels"] = parse_power_levels(
+            creation, levels.content if levels else None, head.rules
+        )
+    if JOIN_RULES in changes:
+        rules = events.get(JOIN_RULES)
+        parsed["join_rules"] = parse_join_rules(rules.content if rules else None, head.rules)
+    return msgspec.structs.replace(
+        head, state=state, joined=joined, invited=invited, local_joined=local_joined, **parsed
+    )
 
 
 def with_local_member(

@@ -31,16 +31,18 @@ class RoomSlot:
 
     `head` is ahead of PostgreSQL while writes are on their way. None: it must be loaded.
     `loaded_at` is the position of the log at which it was loaded, `overtaken_at` that of the
-    newest change by another node.
+    newest change by another node. `written` is the newest write of this node, which may be on its
+    way.
     """
 
-    __slots__ = ("head", "loaded_at", "lock", "overtaken_at")
+    __slots__ = ("head", "loaded_at", "lock", "overtaken_at", "written")
 
     def __init__(self) -> None:
         self.head: RoomHead | None = None
         self.lock = asyncio.Lock()
         self.loaded_at = 0
         self.overtaken_at = 0
+        self.written: asyncio.Future[None] | None = None
 
     def forget(self) -> None:
         """Have the head loaded again: something else was committed in this room."""
@@ -130,6 +132,9 @@ class Heads:
             entries = await state.current_state(tx, row.room_nid)
             chain = await state.snapshot_chain(tx, row.state_nid)
         by_key = {(entry.type, entry.state_key): entry for entry in entries}
+        if CREATE not in by_key:
+            # Only somebody's invite or knock is known of the room.
+            return None, position
         parsed = [key for key in (CREATE, POWER_LEVELS, JOIN_RULES) if key in by_key]
         events = await self._cache.get(by_key[key].event_nid for key in parsed)
         loaded = {key: events[by_key[key].event_nid] for key in parsed}

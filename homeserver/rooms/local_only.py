@@ -1,10 +1,11 @@
 """The ports to other servers while this server does not federate."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import NoReturn
 
-from homeserver.errors import Forbidden, NotFound
-from homeserver.protocol.identifiers import RoomAlias, RoomID, ServerName, UserID
+from homeserver.errors import Forbidden, NotFound, RemoteError
+from homeserver.protocol.event import Event
+from homeserver.protocol.identifiers import DeviceID, EventID, RoomAlias, RoomID, ServerName, UserID
 from homeserver.protocol.json_types import JsonObject
 
 
@@ -33,6 +34,12 @@ class NoPeers:
         """Refuse: a user of another server would never hear of it."""
         self.check_reachable(target)
 
+    async def exchange_third_party_invite(
+        self, server: ServerName, room_id: RoomID, event: JsonObject
+    ) -> NoReturn:
+        """Refuse: no other server can be asked to invite."""
+        raise NotFound("Unknown room: this server does not federate")
+
     def check_reachable(self, target: UserID) -> NoReturn:
         """Refuse all users of other servers."""
         raise Forbidden("This server does not federate: only its own users can be invited")
@@ -40,6 +47,18 @@ class NoPeers:
     async def profile(self, user_id: UserID, field: str | None = None) -> NoReturn:
         """Refuse: users of other servers cannot be asked for."""
         raise NotFound("Unknown user: this server does not federate")
+
+    async def query(
+        self, server: ServerName, wanted: Mapping[UserID, Sequence[DeviceID]]
+    ) -> NoReturn:
+        """Fail: no other server can be asked for keys."""
+        raise RemoteError(server, "this server does not federate")
+
+    async def claim(
+        self, server: ServerName, wanted: Mapping[UserID, Mapping[DeviceID, str]]
+    ) -> NoReturn:
+        """Fail: no other server can be asked for keys."""
+        raise RemoteError(server, "this server does not federate")
 
     async def room_of_alias(self, alias: RoomAlias) -> tuple[RoomID, list[ServerName]] | None:
         """Find nothing: aliases of other servers cannot be resolved."""
@@ -54,3 +73,51 @@ class NoPeers:
     ) -> JsonObject | None:
         """Find nothing: nobody else can be asked."""
         return None
+
+
+class NoEventPeers:
+    """Nobody else has events, and nobody's signature is known."""
+
+    async def missing_events(
+        self,
+        server: ServerName,
+        room_id: RoomID,
+        *,
+        latest: Sequence[EventID],
+        earliest: Sequence[EventID],
+        limit: int,
+        min_depth: int,
+    ) -> NoReturn:
+        """Refuse to ask."""
+        raise _NotFederating(server)
+
+    async def event(self, server: ServerName, event_id: EventID) -> NoReturn:
+        """Refuse to ask."""
+        raise _NotFederating(server)
+
+    async def event_auth(self, server: ServerName, room_id: RoomID, event_id: EventID) -> NoReturn:
+        """Refuse to ask."""
+        raise _NotFederating(server)
+
+    async def state_ids(self, server: ServerName, room_id: RoomID, event_id: EventID) -> NoReturn:
+        """Refuse to ask."""
+        raise _NotFederating(server)
+
+    async def state(self, server: ServerName, room_id: RoomID, event_id: EventID) -> NoReturn:
+        """Refuse to ask."""
+        raise _NotFederating(server)
+
+    async def backfill(
+        self, server: ServerName, room_id: RoomID, event_ids: Sequence[EventID], limit: int
+    ) -> NoReturn:
+        """Refuse to ask."""
+        raise _NotFederating(server)
+
+    async def verify_events(self, events: Sequence[Event]) -> frozenset[EventID]:
+        """Verify nothing."""
+        return frozenset()
+
+
+class _NotFederating(RemoteError):
+    def __init__(self, server: str) -> None:
+        super().__init__(server, "this server does not federate")

@@ -20,6 +20,7 @@ from homeserver.rooms.build import Built, Sent
 from homeserver.rooms.event_cache import EventCache
 from homeserver.rooms.head import GUEST_ACCESS, RoomHead
 from homeserver.rooms.heads import Heads
+from homeserver.rooms.invite_permissions import InvitePermissions
 from homeserver.rooms.restricted import RestrictedJoins
 from homeserver.rooms.write import RoomWriter
 from homeserver.web.requester import Requester
@@ -36,6 +37,7 @@ class Memberships:
         profiles: MemberProfiles,
         peers: RoomPeers,
         restricted: RestrictedJoins,
+        permissions: InvitePermissions,
         server_name: ServerName,
     ) -> None:
         self._writer = writer
@@ -44,6 +46,7 @@ class Memberships:
         self._profiles = profiles
         self._peers = peers
         self._restricted = restricted
+        self._permissions = permissions
         self._server_name = server_name
 
     async def join(
@@ -84,11 +87,15 @@ class Memberships:
         target: UserID,
         content: JsonObject | None = None,
     ) -> None:
-        """Invite a user; nothing happens when the user has been invited already."""
+        """Invite a user; nothing happens when the user has been invited already.
+
+        Raises InviteBlocked, Forbidden, AuthRefusal, NotFound, and what `RoomPeers.invite` raises.
+        """
         wanted = {**(content or {}), "membership": "invite"}
         if server_name_of(target) != self._server_name:
             await self._peers.invite(requester.user_id, target, room_id, wanted)
             return
+        await self._permissions.check(requester.user_id, target)
         wanted = {**await self._profiles.member_fields(target), **wanted}
 
         async def build(head: RoomHead) -> Sequence[Built]:
@@ -209,6 +216,8 @@ class Memberships:
         is_remote = server_name_of(target) != self._server_name
         if content.get("membership") == "invite" and is_remote:
             return await self._peers.invite(requester.user_id, target, room_id, content)
+        if content.get("membership") == "invite":
+            await self._permissions.check(requester.user_id, target)
         unchanged: list[EventID] = []
 
         async def build(head: RoomHead) -> Sequence[Built]:

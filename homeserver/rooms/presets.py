@@ -1,13 +1,19 @@
 """The state that a new room begins with. Spec: client-server-api/#post_matrixclientv3createroom"""
 
 from collections.abc import Iterable
-from typing import Literal, NamedTuple, TypeAlias
+from typing import Final, Literal, NamedTuple, TypeAlias
 
+from homeserver.config.sections.rooms import RoomsSection
 from homeserver.protocol.identifiers import UserID
 from homeserver.protocol.json_types import JsonObject
 from homeserver.protocol.room_versions import RoomVersionRules
 
 Preset: TypeAlias = Literal["private_chat", "public_chat", "trusted_private_chat"]
+
+_ALL_PRESETS: Final[frozenset[Preset]] = frozenset(
+    ("private_chat", "trusted_private_chat", "public_chat")
+)
+_MEGOLM: Final = "m.megolm.v1.aes-sha2"
 
 CREATOR_LEVEL = 100
 _MODERATOR_LEVEL = 50
@@ -24,7 +30,16 @@ class StateDraft(NamedTuple):
     state_key: str = ""
 
 
-def preset_state(preset: Preset) -> list[StateDraft]:
+def encrypted_presets(settings: RoomsSection) -> frozenset[Preset]:
+    """Return the presets whose rooms are encrypted from the start."""
+    if settings.encrypt_new_rooms == "off":
+        return frozenset()
+    if settings.encrypt_new_rooms == "all":
+        return _ALL_PRESETS
+    return _ALL_PRESETS - {"public_chat"}
+
+
+def preset_state(preset: Preset, *, is_encrypted: bool = False) -> list[StateDraft]:
     """Return the state events that a preset sets, in the order of the specification."""
     is_public = preset == "public_chat"
     return [
@@ -33,6 +48,7 @@ def preset_state(preset: Preset) -> list[StateDraft]:
         StateDraft(
             "m.room.guest_access", {"guest_access": "forbidden" if is_public else "can_join"}
         ),
+        *([StateDraft("m.room.encryption", {"algorithm": _MEGOLM})] if is_encrypted else ()),
     ]
 
 

@@ -44,6 +44,7 @@ class RowNumbers:
     """Numbers for events, rooms and state snapshots."""
 
     def __init__(self, database: Database) -> None:
+        self._database = database
         self._events = _Sequence(database, "event_nids")
         self._rooms = _Sequence(database, "room_nids")
         self._states = _Sequence(database, "state_nids")
@@ -51,6 +52,14 @@ class RowNumbers:
     async def event(self) -> int:
         """Return a number for a new event."""
         return await self._events.take()
+
+    async def outliers(self, count: int) -> list[int]:
+        """Return numbers for events that any node may take into the timeline later.
+
+        No node takes them for its own: each learns of the event from the log.
+        """
+        async with self._database.connection("row_numbers") as connection:
+            return [*await rooms.reserve_nids(connection, "event_nids", count)]
 
     async def room(self) -> int:
         """Return a number for a new room."""

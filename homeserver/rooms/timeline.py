@@ -3,12 +3,14 @@
 Spec: client-server-api/#getting-events-for-a-room, client-server-api/#event-context
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Final, NamedTuple
 
 from homeserver.errors import NotFound
 from homeserver.protocol.identifiers import EventID, RoomID, UserID
 from homeserver.rooms.access import Access, RoomAccess
+from homeserver.rooms.erasure import Erasure
+from homeserver.rooms.visibility import RoomView
 from homeserver.storage import events
 from homeserver.storage.database import Database
 from homeserver.storage.events import EventRecord, Place
@@ -30,9 +32,10 @@ class Page(NamedTuple):
 class Timeline:
     """Reads events for those who have access."""
 
-    def __init__(self, database: Database, access: Access) -> None:
+    def __init__(self, database: Database, access: Access, erasure: Erasure) -> None:
         self._database = database
         self._access = access
+        self._erasure = erasure
 
     async def page(
         self,
@@ -52,8 +55,11 @@ class Timeline:
         last = Place(access.timeline_upto, 0)
         if backwards:
             begin = min(start, last) if start is not None else last
-            return await self._backwards(access, begin, stop or START, limit, matches)
-        return await self._forwards(access, start or START, min(stop or last, last), limit, matches)
+            page = await self._backwards(access, begin, stop or START, limit, matches)
+        else:
+            end = min(stop or last, last)
+            page = await self._forwards(access, start or START, end, limit, matches)
+        return Page(list(await self._erasure.as_seen(page.records, access.view)), page.end)
 
     async def event(self, user_id: UserID, room_id: RoomID, event_id: EventID) -> EventRecord:
         """Return an event of a room. Raises NotFound, also where the reader may not see it."""
@@ -74,7 +80,11 @@ class Timeline:
             or not access.view.may_see(record)
         ):
             raise NotFound("Event not found.")
-        return record
+        return (await self._erasure.as_seen([record], access.view))[0]
+
+    async def as_seen(self, records: Sequence[EventRecord], view: RoomView) -> list[EventRecord]:
+        """Return events that were read elsewhere as the reader gets them: see `Erasure`."""
+        return list(await self._erasure.as_seen(records, view))
 
     async def _backwards(
         self,

@@ -1,7 +1,7 @@
 """What one user may see of one room. Spec: client-server-api/#room-history-visibility"""
 
 from bisect import bisect_left, bisect_right
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import NamedTuple
 
 import msgspec
@@ -12,9 +12,10 @@ from homeserver.protocol.history_visibility import (
     parse_history_visibility,
 )
 from homeserver.protocol.identifiers import UserID
-from homeserver.storage import state
+from homeserver.storage import key_histories, state
 from homeserver.storage.database import Connection, Database
 from homeserver.storage.events import EventRecord
+from homeserver.storage.key_histories import KeyChange
 
 _decode = msgspec.json.Decoder().decode
 
@@ -68,11 +69,29 @@ class Visibility:
         async with self._database.connection("visibility") as connection:
             return await read_view(connection, room_nid, user_id)
 
+    async def views(self, room_nids: Collection[int], user_id: UserID) -> dict[int, RoomView]:
+        """Return the views that a user has of many rooms."""
+        async with self._database.connection("visibility") as connection:
+            return await read_views(connection, room_nids, user_id)
+
 
 async def read_view(connection: Connection, room_nid: int, user_id: UserID) -> RoomView:
     """Read a view with two statements."""
     changes = await state.key_history(connection, room_nid, "m.room.history_visibility", "")
     own = await state.key_history(connection, room_nid, "m.room.member", user_id)
+    return _view(user_id, changes, own)
+
+
+async def read_views(
+    connection: Connection, room_nids: Collection[int], user_id: UserID
+) -> dict[int, RoomView]:
+    """Read a user's views of many rooms with two statements."""
+    changes = await key_histories.of_rooms(connection, room_nids, "m.room.history_visibility", "")
+    own = await key_histories.of_rooms(connection, room_nids, "m.room.member", user_id)
+    return {nid: _view(user_id, changes.get(nid, ()), own.get(nid, ())) for nid in room_nids}
+
+
+def _view(user_id: UserID, changes: Sequence[KeyChange], own: Sequence[KeyChange]) -> RoomView:
     memberships: list[str | None] = [None]
     joined_until: float = 0
     for pos, _, core in own:

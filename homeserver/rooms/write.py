@@ -15,6 +15,7 @@ from homeserver.streams.log_writer import LogWriter, Lost
 
 # Builds the events to write on a head; may be called again on another one. Nothing to write: [].
 Build: TypeAlias = Callable[[RoomHead], Awaitable[Sequence[Built]]]
+BuildJoined: TypeAlias = Callable[[RoomHead | None], Awaitable[Sequence[Built]]]
 
 # Each loss means that somebody else's write went through; a room that is so busy on another
 # node that one loses this often is better retried by the client.
@@ -40,15 +41,43 @@ class RoomWriter:
         without waiting for the commit. Raises Forbidden: this server does not know the room, and
         must not tell that from one that the user is not in; and what `build` raises.
         """
+        return await self._write(room_id, build, settled=False)
+
+    async def write_settled(self, room_id: RoomID, build: Build) -> Sequence[Built]:
+        """Do the same, but build only when all writes before are committed.
+
+        For events that are not built on the head alone but on what is stored.
+        """
+        return await self._write(room_id, build, settled=True)
+
+    async def _write(self, room_id: RoomID, build: Build, *, settled: bool) -> Sequence[Built]:
         for _ in range(MAX_ATTEMPTS):
             slot = self._heads.slot(room_id)
             async with slot.lock:
+                if settled and slot.written is not None:
+                    await asyncio.wait([slot.written])
                 head = await self._heads.loaded(slot, room_id)
                 if head is None:
                     raise Forbidden("You are not in this room")
                 built = await build(head)
                 if not built:
                     return built
+                committed = self._queue(slot, built)
+            try:
+                await _ended(committed)
+            except Lost:
+                continue
+            return built
+        raise MatrixError(503, "M_UNKNOWN", "The room is too busy, try again")
+
+    async def write_joined(self, room_id: RoomID, build: BuildJoined) -> Sequence[Built]:
+        """Do the same for a room that may not be known yet: then `build` is called with None."""
+        for _ in range(MAX_ATTEMPTS):
+            slot = self._heads.slot(room_id)
+            async with slot.lock:
+                if slot.written is not None:
+                    await asyncio.wait([slot.written])
+                built = await build(await self._heads.loaded(slot, room_id))
                 committed = self._queue(slot, built)
             try:
                 await _ended(committed)
@@ -68,7 +97,8 @@ class RoomWriter:
                 self._cache.drop(each.write.redaction.target_nid)
         slot.head = built[-1].head
         unit = [each.write for each in built]
-        return self._log_writer.append(self._appender, unit, on_lost=slot.forget)
+        slot.written = self._log_writer.append(self._appender, unit, on_lost=slot.forget)
+        return slot.written
 
 
 async def _ended(committed: "asyncio.Future[None]") -> None:

@@ -15,33 +15,46 @@ from client_api.routes.shared_secret import SharedSecretRoutes
 from client_api.routes.versions import VersionsRoutes
 from client_api.routes.well_known import WellKnownRoutes
 from homeserver.protocol.identifiers import ServerName
+from homeserver.protocol.signing import SigningKey
 from homeserver.rooms.leave_all import LeaveAll
+from homeserver.run.address_layer import (
+    AddressLayer,
+    address_layer,
+    address_routes,
+    third_party_ids_of,
+)
 from homeserver.run.foundation import Foundation
+from homeserver.run.keys_layer import KeysLayer, keys_routes
 from homeserver.run.room_layer import RoomLayer
 from homeserver.services.access_tokens import AccessTokens
 from homeserver.services.account_changes import AccountChanges
 from homeserver.services.account_making import AccountMaking
+from homeserver.services.account_moderation import moderation_capability
 from homeserver.services.accounts import Accounts
+from homeserver.services.cross_signing import CrossSigningKeyIDs
 from homeserver.services.deactivation import Deactivation
 from homeserver.services.device_removal import DeviceRemoval
 from homeserver.services.devices import Devices
 from homeserver.services.discovery import (
     Capabilities,
     Discovery,
+    fixed_capability,
+    forced_encryption_features,
     room_versions_capability,
 )
+from homeserver.services.email_stage import EmailIdentityStage
 from homeserver.services.expired_secrets import ExpiredSecrets
 from homeserver.services.guests import Guests
 from homeserver.services.jwt_login import JwtLogin
 from homeserver.services.last_seen import LastSeen
 from homeserver.services.login import Login, LoginMethod, PasswordLogin
-from homeserver.services.login_identifiers import NoAddresses
 from homeserver.services.login_page import LoginPage
 from homeserver.services.login_token_requests import LoginTokenRequests
 from homeserver.services.login_tokens import LoginTokens, TokenLogin
 from homeserver.services.pages import Pages
 from homeserver.services.password_change import PasswordChange
 from homeserver.services.password_check import PasswordCheck
+from homeserver.services.password_reset import PasswordReset
 from homeserver.services.passwords import Passwords
 from homeserver.services.profile_access import ProfileAccess
 from homeserver.services.profiles import Profiles
@@ -51,8 +64,9 @@ from homeserver.services.refresh_tokens import RefreshTokens
 from homeserver.services.registration import Registration
 from homeserver.services.registration_policy import RegistrationPolicy
 from homeserver.services.registration_tokens import RegistrationTokens
-from homeserver.services.sessions import NoReservedDeviceIDs, Sessions
+from homeserver.services.sessions import Sessions
 from homeserver.services.shared_secret import SharedSecretRegistration
+from homeserver.services.third_party_ids import AddressBook, ThirdPartyIds
 from homeserver.services.token_cache import TokenCache
 from homeserver.services.token_issue import TokenIssuer
 from homeserver.services.uia import Uia
@@ -70,18 +84,24 @@ from homeserver.web.rate_limit import RateLimiter
 
 # What clients may rely on before the version of the specification that has it.
 UNSTABLE_FEATURES = {
+    "org.matrix.e2e_cross_signing": True,
     "org.matrix.msc2285.stable": True,
     "org.matrix.msc3391": True,
     "org.matrix.msc3440.stable": True,
     "org.matrix.msc3771": True,
+    # Dehydrated devices.
+    "org.matrix.msc3814": True,
     "org.matrix.msc3827.stable": True,
     "org.matrix.msc3952_intentional_mentions": True,
     "org.matrix.msc3981": True,
     "org.matrix.msc4222": True,
+    "org.matrix.msc4380": True,
+    "org.matrix.msc4380.stable": True,
     "uk.half-shot.msc2666.query_mutual_rooms": True,
     "uk.half-shot.msc2666.query_mutual_rooms.stable": True,
     "uk.tcpip.msc4133": True,
     "uk.tcpip.msc4133.stable": True,
+    "uk.timedout.msc4323": True,
 }
 # Devices that were seen, and secrets that have expired, are written and deleted in the background.
 _LAST_SEEN_SECONDS = 20.0
@@ -101,9 +121,12 @@ class AccountLayer(msgspec.Struct, frozen=True, kw_only=True):
     registration_tokens: RegistrationTokens
     last_seen: LastSeen
     http: OutgoingHttp
+    addresses: AddressLayer
 
 
-def account_layer(base: Foundation, rate_limiter: RateLimiter) -> AccountLayer:
+def account_layer(
+    base: Foundation, rate_limiter: RateLimiter, signing_key: SigningKey
+) -> AccountLayer:
     """Put together what does not need rooms."""
     config, database, clock = base.config, base.database, base.clock
     server_name = ServerName(config.server.name)
@@ -113,6 +136,7 @@ def account_layer(base: Foundation, rate_limiter: RateLimiter) -> AccountLayer:
     issuer = TokenIssuer(config.sessions)
     last_seen = LastSeen(database, clock)
     passwords = Passwords(config.passwords)
+    http = OutgoingHttp(config.outgoing_http)
     base.tasks.every("last seen", _LAST_SEEN_SECONDS, last_seen.write)
     expired = ExpiredSecrets(database, clock)
     base.tasks.every("expired secrets", _EXPIRY_SECONDS, expired.delete)
@@ -120,23 +144,31 @@ def account_layer(base: Foundation, rate_limiter: RateLimiter) -> AccountLayer:
         accounts=Accounts(database, changes),
         access_tokens=AccessTokens(database, cache, changes, last_seen, clock),
         changes=changes,
-        sessions=Sessions(database, issuer, changes, NoReservedDeviceIDs(), clock),
+        sessions=Sessions(database, issuer, changes, CrossSigningKeyIDs(database), clock),
         names=UserNames(server_name, database, NothingReserved()),
         passwords=passwords,
-        password_check=PasswordCheck(server_name, database, passwords, NoAddresses(), rate_limiter),
+        password_check=PasswordCheck(
+            server_name, database, passwords, AddressBook(database), rate_limiter
+        ),
         registration_tokens=RegistrationTokens(database, clock),
         last_seen=last_seen,
-        http=OutgoingHttp(config.outgoing_http),
+        http=http,
+        addresses=address_layer(base, rate_limiter, signing_key, http),
     )
 
 
 def account_routes(
-    base: Foundation, accounts: AccountLayer, rooms: RoomLayer, profiles: Profiles
+    base: Foundation,
+    accounts: AccountLayer,
+    rooms: RoomLayer,
+    keys: KeysLayer,
+    profiles: Profiles,
 ) -> list[object]:
     """Return the objects whose endpoints are those of accounts."""
     config = base.config
     uia = Uia(base.database, _stages(base, accounts), base.clock)
     reauthentication = Reauthentication(uia, base.database)
+    third_party_ids = third_party_ids_of(base, accounts.addresses, reauthentication)
     discovery = Discovery(config.discovery, base_url=_base_url(base))
     devices = Devices(base.database, accounts.changes, base.clock)
     login_tokens = LoginTokens(
@@ -152,7 +184,9 @@ def account_routes(
     access = ProfileAccess(base.database, config.profiles, ServerName(config.server.name))
     pages = Pages()
     return [
-        *_own_account_routes(base, accounts, rooms, reauthentication),
+        *_own_account_routes(base, accounts, rooms, uia, reauthentication),
+        *keys_routes(base, keys, reauthentication),
+        *address_routes(accounts.addresses, third_party_ids, registration, pages),
         RegistrationRoutes(registration, accounts.registration_tokens),
         SharedSecretRoutes(_shared_secret(base, accounts)),
         LoginRoutes(login, token_requests, discovery),
@@ -160,15 +194,21 @@ def account_routes(
         RefreshRoutes(refresh),
         DeviceRoutes(devices, DeviceRemoval(reauthentication, devices)),
         FallbackPageRoutes(UiaPages(uia, pages), LoginPage(pages)),
-        VersionsRoutes(UNSTABLE_FEATURES),
+        VersionsRoutes({**UNSTABLE_FEATURES, **forced_encryption_features(config.rooms)}),
         WellKnownRoutes(discovery),
         ProfileRoutes(profiles, access),
-        CapabilitiesRoutes(_capabilities(base, reauthentication, token_requests, access)),
+        CapabilitiesRoutes(
+            _capabilities(base, reauthentication, third_party_ids, token_requests, access)
+        ),
     ]
 
 
 def _own_account_routes(
-    base: Foundation, accounts: AccountLayer, rooms: RoomLayer, reauthentication: Reauthentication
+    base: Foundation,
+    accounts: AccountLayer,
+    rooms: RoomLayer,
+    uia: Uia,
+    reauthentication: Reauthentication,
 ) -> list[object]:
     password_change = PasswordChange(
         reauthentication, accounts.passwords, base.database, accounts.changes
@@ -176,13 +216,21 @@ def _own_account_routes(
     deactivation = Deactivation(
         reauthentication,
         LeaveAll(base.database, rooms.memberships),
+        accounts.addresses.bindings,
         base.database,
         accounts.changes,
         base.tasks,
         base.clock,
     )
     base.tasks.every("unfinished deactivations", _EXPIRY_SECONDS, deactivation.finish)
-    return [AccountRoutes(password_change, deactivation)]
+    password_reset = PasswordReset(
+        uia,
+        accounts.addresses.validations,
+        accounts.passwords,
+        base.database,
+        accounts.changes,
+    )
+    return [AccountRoutes(password_change, password_reset, deactivation)]
 
 
 def _base_url(base: Foundation) -> str | None:
@@ -201,6 +249,7 @@ def _stages(base: Foundation, accounts: AccountLayer) -> list[Stage]:
         DummyStage(),
         PasswordStage(accounts.password_check),
         RegistrationTokenStage(accounts.registration_tokens),
+        EmailIdentityStage(accounts.addresses.validations),
     ]
     if registration.terms:
         stages.append(TermsStage(registration.terms))
@@ -224,7 +273,11 @@ def _login_methods(
 
 def _registration(base: Foundation, accounts: AccountLayer, uia: Uia) -> Registration:
     config = base.config
-    policy = RegistrationPolicy(config.registration, is_open=config.registers_without_verification)
+    policy = RegistrationPolicy(
+        config.registration,
+        is_open=config.registers_without_verification,
+        verifies_email=accounts.addresses.mail.is_configured,
+    )
     guests = Guests(accounts.names, accounts.accounts, accounts.sessions, base.database, base.clock)
     making = AccountMaking(base.database, guests, accounts.changes, base.clock)
     return Registration(
@@ -246,6 +299,7 @@ def _shared_secret(base: Foundation, accounts: AccountLayer) -> SharedSecretRegi
 def _capabilities(
     base: Foundation,
     reauthentication: Reauthentication,
+    third_party_ids: ThirdPartyIds,
     token_requests: LoginTokenRequests,
     profile_access: ProfileAccess,
 ) -> Capabilities:
@@ -253,7 +307,13 @@ def _capabilities(
         {
             "m.change_password": reauthentication.change_password_capability,
             "m.room_versions": room_versions_capability(base.config.rooms.default_version),
+            "m.3pid_changes": third_party_ids.changes_capability,
             "m.get_login_token": token_requests.capability,
+            "m.forget_forced_upon_leave": fixed_capability(
+                {"enabled": base.config.rooms.forget_on_leave}
+            ),
+            "m.account_moderation": moderation_capability,
+            "uk.timedout.msc4323": moderation_capability,
             **profile_access.capabilities(),
         }
     )

@@ -11,20 +11,34 @@ from typing import Final
 
 import msgspec
 
+from client_api.routes.presence import PresenceRoutes
 from client_api.routes.sync import SyncRoutes
 from homeserver.config.model import Config
 from homeserver.protocol.identifiers import ServerName
-from homeserver.rooms.local_only import NoPeers
+from homeserver.rooms.local_only import NoEventPeers, NoPeers
 from homeserver.run.account_data_routes import account_data_routes
 from homeserver.run.account_layer import AccountLayer, account_layer, account_routes
+from homeserver.run.address_layer import third_party_invites
+from homeserver.run.federation_layer import (
+    FederationLayer,
+    federation_layer,
+    federation_routes,
+)
 from homeserver.run.followers import followers_of
 from homeserver.run.foundation import Foundation, foundation
 from homeserver.run.health import HealthRoutes
+from homeserver.run.key_backup_routes import key_backup_routes
+from homeserver.run.keys_layer import keys_layer
+from homeserver.run.moderation_routes import moderation_routes
+from homeserver.run.presence_layer import PresenceLayer, presence_layer
 from homeserver.run.reading_routes import reading_routes
+from homeserver.run.receive_layer import ReceiveLayer, receive_layer
 from homeserver.run.room_layer import RoomLayer, room_layer
 from homeserver.run.room_routes import room_routes
+from homeserver.run.search_routes import search_routes
 from homeserver.run.secret_files import load_signing_key
 from homeserver.run.sync_layer import sync_layer
+from homeserver.run.to_device_layer import to_device_routes
 from homeserver.services.filters import Filters
 from homeserver.services.profiles import Profiles
 from homeserver.storage import log as log_table
@@ -33,9 +47,8 @@ from homeserver.telemetry.clock import Clock, SystemClock
 from homeserver.telemetry.log import configure_logging, get_logger
 from homeserver.telemetry.metrics import Metrics
 from homeserver.telemetry.shutdown import Shutdown
-from homeserver.telemetry.trace import tracer_of
+from homeserver.telemetry.trace import Tracer, tracer_of
 from homeserver.web.authentication import Authentication
-from homeserver.web.authenticators import NoServerSignatures
 from homeserver.web.cors import Cors
 from homeserver.web.dispatch import Dispatch, DispatchSettings
 from homeserver.web.endpoint import BoundEndpoint, bind
@@ -55,6 +68,9 @@ class RunningServer(msgspec.Struct, frozen=True, kw_only=True):
     base: Foundation
     rooms: RoomLayer
     accounts: AccountLayer
+    federation: FederationLayer
+    receiving: ReceiveLayer
+    presence: PresenceLayer
 
     @property
     def url(self) -> str:
@@ -79,39 +95,56 @@ async def running_server(
     clock = clock or SystemClock()
     metrics, shutdown, tracer = Metrics(), Shutdown(), tracer_of(config.tracing)
     signing_key = await asyncio.to_thread(load_signing_key, config.signing_key_path)
-    async with foundation(config, clock=clock, metrics=metrics, shutdown=shutdown) as base:
+    async with (
+        foundation(config, clock=clock, metrics=metrics, shutdown=shutdown) as base,
+        federation_layer(base, signing_key, tracer) as federation,
+    ):
         rate_limiter = RateLimiter(clock, metrics, config.rate_limits)
-        accounts = account_layer(base, rate_limiter)
+        accounts = account_layer(base, rate_limiter, signing_key)
         peers = NoPeers()
         profiles = Profiles(base.database, base.log_writer, peers, ServerName(config.server.name))
         rooms = room_layer(base, signing_key, profiles=profiles, peers=peers, directories=peers)
+        receiving = receive_layer(base, rooms, NoEventPeers(), federation.event_signatures)
         filters = Filters(base.database)
+        keys = keys_layer(base, peers)
+        presence = presence_layer(base)
+        invites = third_party_invites(
+            base, rooms, accounts.addresses.servers, peers=peers, exchange=peers
+        )
         routes: list[object] = [
-            *account_routes(base, accounts, rooms, profiles),
-            *room_routes(base, rooms, filters),
+            *account_routes(base, accounts, rooms, keys, profiles),
+            *room_routes(base, rooms, invites, filters, presence),
             *account_data_routes(base),
             *reading_routes(base, rooms),
-            SyncRoutes(sync_layer(base, rooms), filters),
+            *federation_routes(base, federation),
+            *search_routes(base, rooms),
+            *moderation_routes(base, accounts, rooms),
+            *to_device_routes(base, accounts),
+            *key_backup_routes(base),
+            PresenceRoutes(presence.presence),
+            SyncRoutes(
+                sync_layer(base, rooms, keys, presence=presence.news), filters, presence.presence
+            ),
             HealthRoutes(metrics, {"database": lambda: _is_database_there(base)}, shutdown),
         ]
-        dispatch = Dispatch(
-            _with_listing(routes),
-            authentication=Authentication(accounts.access_tokens, NoServerSignatures()),
-            rate_limiter=rate_limiter,
-            clock=clock,
-            metrics=metrics,
-            tracer=tracer,
-            settings=DispatchSettings(
-                cors=Cors(allowed_origins=config.cors.allowed_origins),
-                request_id_prefix=secrets.token_hex(_NODE_ID_BYTES),
-            ),
-        )
+        authentication = Authentication(accounts.access_tokens, federation.server_signatures)
+        dispatch = _dispatch(base, routes, authentication, rate_limiter, tracer)
         http = HttpServer(dispatch, config.listeners, shutdown)
         followers = followers_of(base, rooms)
         addresses = await http.start()
         try:
             await followers.start()
-            yield RunningServer(addresses=addresses, base=base, rooms=rooms, accounts=accounts)
+            if config.federation.enabled:
+                receiving.inbox.start()
+            yield RunningServer(
+                addresses=addresses,
+                base=base,
+                rooms=rooms,
+                accounts=accounts,
+                federation=federation,
+                receiving=receiving,
+                presence=presence,
+            )
         finally:
             shutdown.begin()
             base.notifier.wake_all()
@@ -120,6 +153,27 @@ async def running_server(
             await accounts.last_seen.write()
             await accounts.http.close()
             await asyncio.to_thread(tracer.stop)
+
+
+def _dispatch(
+    base: Foundation,
+    routes: Iterable[object],
+    authentication: Authentication,
+    rate_limiter: RateLimiter,
+    tracer: Tracer,
+) -> Dispatch:
+    return Dispatch(
+        _with_listing(routes),
+        authentication=authentication,
+        rate_limiter=rate_limiter,
+        clock=base.clock,
+        metrics=base.metrics,
+        tracer=tracer,
+        settings=DispatchSettings(
+            cors=Cors(allowed_origins=base.config.cors.allowed_origins),
+            request_id_prefix=secrets.token_hex(_NODE_ID_BYTES),
+        ),
+    )
 
 
 def _with_listing(routes: Iterable[object]) -> list[BoundEndpoint]:

@@ -6,12 +6,17 @@ from typing import Final
 from homeserver.protocol.identifiers import ServerName
 from homeserver.run.foundation import Foundation
 from homeserver.run.room_layer import RoomLayer
+from homeserver.run.search_routes import search_index_of
 from homeserver.services import (
+    forget_on_leave,
     profile_propagation,
+    search_index,
     upgraded_room_settings,
     user_directory_index,
 )
 from homeserver.services.account_data import AccountData
+from homeserver.services.forget_on_leave import ForgetOnLeave
+from homeserver.services.forget_room import ForgetRoom
 from homeserver.services.profile_propagation import ProfilePropagation
 from homeserver.services.push_rules import PushRules
 from homeserver.services.upgraded_room_settings import UpgradedRoomSettings
@@ -41,6 +46,7 @@ def followers_of(base: Foundation, rooms: RoomLayer) -> Followers:
         profile_propagation.FOLLOWER_NAME,
         ProfilePropagation(base.database, rooms.member_profiles),
     )
+    followers.add(search_index.FOLLOWER_NAME, search_index_of(base))
     push_rules = PushRules(base.database, base.log_writer, base.tail)
     account_data = AccountData(base.database, base.log_writer, base.tail, push_rules)
     followers.add(
@@ -48,4 +54,11 @@ def followers_of(base: Foundation, rooms: RoomLayer) -> Followers:
         UpgradedRoomSettings(base.database, account_data, push_rules, server_name),
         begins_at_head=True,
     )
+    if base.config.rooms.forget_on_leave:
+        forget_room = ForgetRoom(base.database, base.log_writer, base.tail)
+        followers.add(
+            forget_on_leave.FOLLOWER_NAME,
+            ForgetOnLeave(forget_room, server_name),
+            begins_at_head=True,
+        )
     return followers

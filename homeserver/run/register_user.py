@@ -35,8 +35,8 @@ class NewUser(msgspec.Struct, frozen=True, kw_only=True):
 def register(base_url: str, shared_secret: str, user: NewUser) -> str:
     """Register an account and return its user ID. Raises RegistrationFailed."""
     url = base_url.rstrip("/") + PATH
-    nonce = _call(url)["nonce"]
-    answer = _call(
+    nonce = call(url)["nonce"]
+    answer = call(
         url,
         {
             "nonce": nonce,
@@ -65,7 +65,11 @@ def local_url(config: Config) -> str:
     raise RegistrationFailed("no listener with a port serves `admin`: say where with --url")
 
 
-def _call(url: str, body: dict[str, Any] | None = None) -> dict[str, Any]:
+def call(url: str, body: dict[str, Any] | None = None) -> dict[str, Any]:
+    """GET, or POST a JSON body; return the JSON object that comes back.
+
+    Raises RegistrationFailed.
+    """
     if not url.startswith(("http://", "https://")):
         raise RegistrationFailed(f"{url} is not an address such as http://127.0.0.1:8008")
     request = urllib.request.Request(  # noqa: S310 - the scheme has just been checked

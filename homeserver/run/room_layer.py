@@ -2,33 +2,31 @@
 
 import msgspec
 
+from homeserver.config.model import Config
 from homeserver.ports import MemberProfiles, RemoteDirectories, RoomPeers
-from homeserver.protocol.identifiers import ServerName
+from homeserver.protocol.identifiers import ServerName, UserID, user_id
 from homeserver.protocol.signing import SigningKey
 from homeserver.rooms.access import Access
 from homeserver.rooms.aliases import RoomAliases
-from homeserver.rooms.build import EventBuilder, Identity
-from homeserver.rooms.counting import Counting
 from homeserver.rooms.create import CreateRoom
+from homeserver.rooms.erasure import Erasure
 from homeserver.rooms.event_cache import EventCache
 from homeserver.rooms.heads import Heads
+from homeserver.rooms.invite_permissions import InvitePermissions
 from homeserver.rooms.member_profiles import MemberProfileUpdates
 from homeserver.rooms.membership import Memberships
+from homeserver.rooms.presets import encrypted_presets
 from homeserver.rooms.read_state import ReadState
-from homeserver.rooms.redactions import Redactions
-from homeserver.rooms.relating import Relating
 from homeserver.rooms.relation_checks import RelationChecks
 from homeserver.rooms.restricted import RestrictedJoins
-from homeserver.rooms.room_rules import RoomRules
-from homeserver.rooms.row_numbers import RowNumbers
 from homeserver.rooms.send import SendEvent
-from homeserver.rooms.state_keys import StateKeys
 from homeserver.rooms.timeline import Timeline
 from homeserver.rooms.transactions import SentTransactions
 from homeserver.rooms.upgrade import UpgradeRoom
 from homeserver.rooms.visibility import Visibility
 from homeserver.rooms.write import RoomWriter
 from homeserver.run.foundation import Foundation
+from homeserver.run.room_writing import RoomWriting, room_writing
 
 
 class RoomLayer(msgspec.Struct, frozen=True, kw_only=True):
@@ -43,12 +41,17 @@ class RoomLayer(msgspec.Struct, frozen=True, kw_only=True):
     access: Access
     read_state: ReadState
     timeline: Timeline
+    erasure: Erasure
     visibility: Visibility
     restricted: RestrictedJoins
+    invite_permissions: InvitePermissions
     upgrade: UpgradeRoom
     profiles: MemberProfiles
     member_profiles: MemberProfileUpdates
     directories: RemoteDirectories
+    writer: RoomWriter
+    # What events of other servers are taken in with.
+    writing: RoomWriting
 
 
 def room_layer(
@@ -62,49 +65,50 @@ def room_layer(
     """Put the room server together."""
     server_name = ServerName(base.config.server.name)
     database, tail = base.database, base.tail
-    cache = EventCache(database, tail)
-    row_numbers = RowNumbers(database)
-    heads = Heads(database, tail, cache, row_numbers, server_name)
-    redactions = Redactions(database, cache)
-    relating = Relating(database)
-    builder = EventBuilder(
-        Identity(server_name, signing_key),
-        base.clock,
-        cache,
-        row_numbers,
-        StateKeys(database),
-        redactions,
-        relating,
-        Counting(database, server_name, cache, RoomRules(base.personal_rules, tail)),
-    )
-    writer = RoomWriter(heads, builder, cache, base.log_writer)
+    writing = room_writing(base, signing_key)
+    heads, cache, writer = writing.heads, writing.cache, writing.writer
     aliases = RoomAliases(database, base.clock, server_name, directories)
     restricted = RestrictedJoins(database, server_name)
+    permissions = InvitePermissions(database, exempt=notices_sender(base.config))
     visibility = Visibility(database)
+    erasure = Erasure(database, tail)
+    encrypted = encrypted_presets(base.config.rooms)
     access = Access(database, tail, base.user_rooms, visibility)
     send = SendEvent(
         writer,
         SentTransactions(database, tail, base.clock),
-        redactions,
+        writing.redactions,
         cache,
-        RelationChecks(database, relating),
+        RelationChecks(database, writing.relating),
     )
     return RoomLayer(
         heads=heads,
         cache=cache,
-        create=CreateRoom(writer, aliases, profiles, peers, server_name),
-        memberships=Memberships(writer, heads, cache, profiles, peers, restricted, server_name),
+        create=CreateRoom(writer, aliases, profiles, peers, permissions, server_name, encrypted),
+        memberships=Memberships(
+            writer, heads, cache, profiles, peers, restricted, permissions, server_name
+        ),
         send=send,
         aliases=aliases,
         access=access,
         read_state=ReadState(database),
-        timeline=Timeline(database, access),
+        timeline=Timeline(database, access, erasure),
+        erasure=erasure,
         visibility=visibility,
         restricted=restricted,
+        invite_permissions=permissions,
         upgrade=UpgradeRoom(
             database, writer, heads, cache, send, profiles, base.user_rooms, base.clock, server_name
         ),
         profiles=profiles,
         member_profiles=MemberProfileUpdates(writer, cache, profiles),
         directories=directories,
+        writer=writer,
+        writing=writing,
     )
+
+
+def notices_sender(config: Config) -> UserID | None:
+    """Return who sends server notices, None where nobody does."""
+    localpart = config.server_notices.localpart
+    return None if localpart is None else user_id(localpart, ServerName(config.server.name))

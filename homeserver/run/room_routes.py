@@ -15,6 +15,7 @@ from client_api.routes.room_state import RoomStateRoutes
 from homeserver.protocol.identifiers import ServerName
 from homeserver.run.foundation import Foundation
 from homeserver.run.history_routes import history_routes
+from homeserver.run.presence_layer import PresenceLayer
 from homeserver.run.room_layer import RoomLayer
 from homeserver.run.space_routes import space_routes
 from homeserver.services.aggregations import Aggregations
@@ -27,46 +28,61 @@ from homeserver.services.event_context import EventContext
 from homeserver.services.filters import Filters
 from homeserver.services.forget_room import ForgetRoom
 from homeserver.services.guest_eviction import GuestEviction
+from homeserver.services.leave_room import LeaveRoom
 from homeserver.services.messages import Messages
+from homeserver.services.notice_rooms import NoticeRooms
 from homeserver.services.room_pages import RoomPages
 from homeserver.services.send_message import SendMessage
 from homeserver.services.set_state import SetState
 from homeserver.services.suspension import Suspension
+from homeserver.services.third_party_invites import ThirdPartyInvites
 
 
-def room_routes(base: Foundation, rooms: RoomLayer, filters: Filters) -> list[object]:
+def room_routes(
+    base: Foundation,
+    rooms: RoomLayer,
+    invites: ThirdPartyInvites,
+    filters: Filters,
+    presence: PresenceLayer,
+) -> list[object]:
     """Return the objects whose endpoints are those of rooms."""
     return [
-        *_writing_routes(base, rooms),
-        *_reading_routes(base, rooms),
+        *_writing_routes(base, rooms, invites),
+        *_reading_routes(base, rooms, presence),
         *_directory_routes(base, rooms),
         *space_routes(base, rooms),
         FilterRoutes(filters),
     ]
 
 
-def _writing_routes(base: Foundation, rooms: RoomLayer) -> list[object]:
+def _writing_routes(base: Foundation, rooms: RoomLayer, invites: ThirdPartyInvites) -> list[object]:
     database = base.database
     suspension = Suspension(database)
     guest_eviction = GuestEviction(database, rooms.heads, rooms.cache, rooms.memberships)
     canonical_alias = CanonicalAlias(rooms.aliases, rooms.heads, rooms.cache, rooms.send)
-    set_state = SetState(rooms.send, rooms.memberships, canonical_alias, guest_eviction, suspension)
+    notice_rooms = NoticeRooms(database)
+    set_state = SetState(
+        rooms.send, rooms.memberships, canonical_alias, guest_eviction, suspension, notice_rooms
+    )
     return [
         CreateRoomRoutes(
             rooms.create,
+            invites,
             DirectoryRules(base.config.room_directory),
             default_room_version=base.config.rooms.default_version,
             server_name=ServerName(base.config.server.name),
         ),
-        JoiningRoutes(rooms.memberships, rooms.aliases),
+        JoiningRoutes(rooms.memberships, rooms.aliases, invites),
         JoinedRoomsRoutes(base.user_rooms, ForgetRoom(database, base.log_writer, base.tail)),
-        RoomMembershipRoutes(rooms.memberships),
+        RoomMembershipRoutes(
+            rooms.memberships, LeaveRoom(rooms.memberships, notice_rooms), invites
+        ),
         RoomSendRoutes(SendMessage(rooms.send, suspension, guest_eviction)),
         RoomStateRoutes(set_state, rooms.access, rooms.read_state, base.clock),
     ]
 
 
-def _reading_routes(base: Foundation, rooms: RoomLayer) -> list[object]:
+def _reading_routes(base: Foundation, rooms: RoomLayer, presence: PresenceLayer) -> list[object]:
     pages = RoomPages(base.database, rooms.timeline, base.personal_rules)
     aggregations = Aggregations(base.database, base.personal_rules)
     context = EventContext(
@@ -77,7 +93,7 @@ def _reading_routes(base: Foundation, rooms: RoomLayer) -> list[object]:
         RoomMembersRoutes(rooms.access, rooms.read_state, base.clock),
         RoomMessagesRoutes(messages),
         RoomContextRoutes(context),
-        *history_routes(base, rooms, aggregations, pages),
+        *history_routes(base, rooms, aggregations, pages, presence),
     ]
 
 

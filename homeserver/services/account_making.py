@@ -4,17 +4,19 @@ from collections.abc import Mapping
 
 import msgspec
 
-from homeserver.errors import Forbidden, UserInUse
+from homeserver.errors import Forbidden, ThreepidInUse, UserInUse
 from homeserver.protocol import uia as stages
 from homeserver.protocol.identifiers import DeviceID, UserID
 from homeserver.services.account_changes import AccountChanges
+from homeserver.services.email_stage import proven_address
 from homeserver.services.guests import Guests
 from homeserver.services.profiles import name_new_user
 from homeserver.services.uia_stages import accepted_versions
-from homeserver.storage import accounts, registration_tokens, uia_sessions
+from homeserver.storage import accounts, registration_tokens, third_party_ids, uia_sessions
 from homeserver.storage.accounts import NewAccountRow
 from homeserver.storage.database import Database, Transaction
 from homeserver.storage.log import append_user_changes
+from homeserver.storage.third_party_ids import AddressRow
 from homeserver.streams.entries import ACCOUNT_CHANGED
 from homeserver.telemetry.clock import Clock
 
@@ -45,7 +47,7 @@ class AccountMaking:
     ) -> tuple[UserID, DeviceID]:
         """Return the account that the session has registered, now or before.
 
-        Raises UserInUse; Forbidden: the session is over.
+        Raises UserInUse; ThreepidInUse: its address; Forbidden: the session is over.
         """
 
         async def work(tx: Transaction) -> tuple[UserID, DeviceID, int | None]:
@@ -85,6 +87,11 @@ class AccountMaking:
         token = proofs.get(stages.REGISTRATION_TOKEN)
         if token is not None:
             await registration_tokens.complete_use(tx, token)
+        email = proven_address(proofs)
+        if email is not None:
+            row = AddressRow(email.medium, email.address, email.validated_ts, self._clock.now_ms())
+            if not await third_party_ids.insert(tx, user_id, row):
+                raise ThreepidInUse
         accepted = accepted_versions(proofs.get(stages.TERMS))
         if accepted:
             await accounts.accept_terms(tx, user_id, accepted, self._clock.now_ms())

@@ -3,16 +3,16 @@
 from collections.abc import Sequence
 from typing import Final
 
-from msgspec import UNSET, Struct, UnsetType
+from msgspec import Struct
 
 from homeserver.errors import NotFound, TooLarge
 from homeserver.protocol.identifiers import DeviceID, UserID
 from homeserver.services.account_changes import AccountChanges
 from homeserver.storage import access_tokens, devices, login_tokens
 from homeserver.storage.database import Database, Transaction
-from homeserver.storage.devices import DeviceRow
+from homeserver.storage.devices import DeviceRow, RemovedDevice
 from homeserver.storage.log import append_user_change, append_user_changes
-from homeserver.streams.entries import DEVICE_CHANGED, TOKENS_REVOKED
+from homeserver.streams.entries import DEVICE_CHANGED, DEVICE_KEYS_CHANGED, TOKENS_REVOKED
 from homeserver.telemetry.clock import Clock
 from homeserver.web.requester import Requester
 
@@ -21,12 +21,15 @@ MAX_DISPLAY_NAME: Final = 100
 
 
 class Device(Struct, frozen=True):
-    """A device, as its user sees it; what is not known is absent."""
+    """A device, as its user sees it.
+
+    What is not known is null. COMPAT(matrix-nio): it takes no answer where a member is absent.
+    """
 
     device_id: DeviceID
-    display_name: str | UnsetType = UNSET
-    last_seen_ip: str | UnsetType = UNSET
-    last_seen_ts: int | UnsetType = UNSET
+    display_name: str | None = None
+    last_seen_ip: str | None = None
+    last_seen_ts: int | None = None
 
 
 class Devices:
@@ -128,7 +131,7 @@ async def remove_all(
     *,
     except_device_id: DeviceID | None = None,
     except_token_nid: int | None = None,
-) -> list[DeviceID]:
+) -> list[RemovedDevice]:
     """Delete a user's devices and whatever else logs in, except one session; say which."""
     removed = await devices.delete_all(tx, user_id, except_device_id=except_device_id)
     await access_tokens.delete_without_device(tx, user_id, except_nid=except_token_nid)
@@ -136,11 +139,21 @@ async def remove_all(
     return removed
 
 
-async def append_removals(tx: Transaction, user_id: UserID, removed: Sequence[DeviceID]) -> int:
+async def append_removals(
+    tx: Transaction, user_id: UserID, removed: Sequence[RemovedDevice]
+) -> int:
     """Tell the log of revoked tokens and of each removed device; the last act."""
+    return await append_user_changes(tx, user_id, removal_changes(removed))
+
+
+def removal_changes(removed: Sequence[RemovedDevice]) -> list[tuple[str, str | None]]:
+    """Return what the log is to be told of removed devices, as (kind, device ID)."""
     changes: list[tuple[str, str | None]] = [(TOKENS_REVOKED, None)]
-    changes += [(DEVICE_CHANGED, device_id) for device_id in removed]
-    return await append_user_changes(tx, user_id, changes)
+    for device in removed:
+        changes.append((DEVICE_CHANGED, device.device_id))
+        if device.had_keys:
+            changes.append((DEVICE_KEYS_CHANGED, device.device_id))
+    return changes
 
 
 def shortened_name(display_name: str | None) -> str | None:
@@ -149,13 +162,8 @@ def shortened_name(display_name: str | None) -> str | None:
 
 
 def _seen_by_user(row: DeviceRow) -> Device:
-    return Device(
-        row.device_id,
-        UNSET if row.display_name is None else row.display_name,
-        # A Unix socket without a proxy tells no address.
-        row.last_seen_ip or UNSET,
-        UNSET if row.last_seen_ts is None else row.last_seen_ts,
-    )
+    # A Unix socket without a proxy tells no address.
+    return Device(row.device_id, row.display_name, row.last_seen_ip or None, row.last_seen_ts)
 
 
 def _check_name(display_name: str) -> None:

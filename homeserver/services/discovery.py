@@ -9,9 +9,11 @@ from typing import Final, TypeAlias
 import msgspec
 
 from homeserver.config.sections.discovery import DiscoverySection
+from homeserver.config.sections.rooms import RoomsSection
 from homeserver.errors import NotFound
 from homeserver.protocol.json_types import JsonObject
 from homeserver.protocol.room_versions import ROOM_VERSIONS
+from homeserver.rooms.presets import encrypted_presets
 from homeserver.web.requester import Requester
 
 # r0.6.1 because the paths of old clients are still answered. Some clients refuse a server that
@@ -48,6 +50,12 @@ def fixed_capability(value: JsonObject) -> Capability:
         return value
 
     return tell
+
+
+def forced_encryption_features(settings: RoomsSection) -> dict[str, bool]:
+    """Return the flags by which Element knows which new rooms are encrypted in any case."""
+    names = {preset: preset.removesuffix("_chat") for preset in encrypted_presets(settings)}
+    return {f"io.element.e2ee_forced.{names[preset]}": True for preset in sorted(names)}
 
 
 def room_versions_capability(default_version: str) -> Capability:
@@ -90,3 +98,12 @@ class Discovery:
         if not document:
             raise NotFound("No support information is available")
         return document
+
+    def policy_server(self) -> JsonObject:
+        """Return the public key of this domain's policy server.
+
+        Raises NotFound: there is none. Spec: client-server-api/#getwell-knownmatrixpolicy_server
+        """
+        if self._settings.policy_server_key is None:
+            raise NotFound("There is no policy server here")
+        return {"public_keys": {"ed25519": self._settings.policy_server_key}}

@@ -11,6 +11,7 @@ from homeserver.errors import InvalidParam
 from homeserver.protocol.identifiers import RoomID
 from homeserver.rooms.client_events import Viewer, render
 from homeserver.services.followed_rooms import FollowedRoom, FollowedRooms, Following
+from homeserver.services.presence_news import PresenceNews
 from homeserver.storage import event_times, events
 from homeserver.storage.database import Database
 from homeserver.storage.events import EventRecord
@@ -49,7 +50,9 @@ class EventStream:
         personal_rules: PersonalRuleIndex,
         clock: Clock,
         shutdown: Shutdown,
+        presence: PresenceNews | None,
     ) -> None:
+        """`presence` None: none is kept."""
         self._database = database
         self._followed_rooms = followed_rooms
         self._tail = tail
@@ -58,6 +61,7 @@ class EventStream:
         self._personal_rules = personal_rules
         self._clock = clock
         self._shutdown = shutdown
+        self._presence = presence
 
     async def after(
         self, requester: Requester, start: int | None, *, room_id: RoomID | None, timeout_ms: int
@@ -79,7 +83,10 @@ class EventStream:
             records = await self._records(following, done)
             chunk = await self._rendered(requester, following.rooms, records)
             is_full = len(records) == MAX_EVENTS
+            before = done
             done = records[-1].pos or done if is_full else max(done, following.upto)
+            if room_id is None:
+                chunk += await self._presence_events(requester, following, before, done)
             left = deadline - self._clock.monotonic()
             if chunk or left <= 0 or self._shutdown.has_begun:
                 return StreamPage(start, done, chunk)
@@ -134,6 +141,16 @@ class EventStream:
             # "Servers must still send state events sent by ignored users to clients."
             and (record.state_key is not None or record.sender not in ignored)
         ]
+
+    async def _presence_events(
+        self, requester: Requester, following: Following, after: int, upto: int
+    ) -> list[bytes]:
+        if self._presence is None:
+            return []
+        rooms = {room.room_nid: room.row for room in following.rooms if room.row is not None}
+        states = await self._presence.since(requester.user_id, rooms, after)
+        # What is newer is told with the next page.
+        return [self._presence.event(state) for state in states if state.pos <= upto]
 
     async def _wait(
         self, requester: Requester, rooms: Iterable[FollowedRoom], seconds: float

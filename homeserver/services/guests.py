@@ -6,13 +6,12 @@ from homeserver.errors import Forbidden, InvalidUsername, MissingParam
 from homeserver.protocol.identifiers import DeviceID, UserID, localpart_of
 from homeserver.services.access_tokens import hash_token
 from homeserver.services.accounts import Accounts
-from homeserver.services.devices import remove_all
+from homeserver.services.devices import removal_changes, remove_all
 from homeserver.services.sessions import OpenedSession, Sessions, WantedSession
 from homeserver.services.user_names import UserNames
 from homeserver.storage import access_tokens, accounts
 from homeserver.storage.accounts import NewAccountRow
 from homeserver.storage.database import Database, Transaction
-from homeserver.streams.entries import DEVICE_CHANGED, TOKENS_REVOKED
 from homeserver.telemetry.clock import Clock
 
 _PREFIX: Final = "guest-"
@@ -67,5 +66,4 @@ class Guests:
         """
         if not await accounts.upgrade_guest(tx, user_id, password_hash):
             raise Forbidden("The user is not a guest any more")
-        removed = await remove_all(tx, user_id, except_device_id=kept)
-        return [(TOKENS_REVOKED, None), *((DEVICE_CHANGED, device_id) for device_id in removed)]
+        return removal_changes(await remove_all(tx, user_id, except_device_id=kept))

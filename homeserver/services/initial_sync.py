@@ -3,11 +3,13 @@
 Spec: client-server-api/#get_matrixclientv3initialsync
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Final, NamedTuple
 
 from homeserver.protocol.identifiers import RoomID
 from homeserver.rooms.client_events import Viewer, render
+from homeserver.rooms.invite_permissions import InvitePermissions
+from homeserver.services.presence_news import PresenceNews
 from homeserver.services.push_rules import PUSH_RULES, PushRules
 from homeserver.services.room_snapshots import RoomSnapshot, RoomSnapshots, account_data_event
 from homeserver.storage import account_data, events
@@ -34,6 +36,7 @@ class UserSnapshot(NamedTuple):
     position: int
     rooms: Sequence[RoomSnapshot | UnreadableRoom]
     account_data: list[bytes]
+    presence: list[bytes]
 
 
 # "knock" is not among the memberships that the answer knows.
@@ -52,27 +55,36 @@ class InitialSync:
         push_rules: PushRules,
         tail: Tail,
         clock: Clock,
+        presence: PresenceNews | None,
+        permissions: InvitePermissions,
     ) -> None:
+        """`presence` None: none is kept."""
         self._database = database
         self._snapshots = snapshots
         self._user_rooms = user_rooms
         self._push_rules = push_rules
         self._tail = tail
         self._clock = clock
+        self._presence = presence
+        self._permissions = permissions
 
     async def of_user(
         self, requester: Requester, *, limit: int, with_left_rooms: bool
     ) -> UserSnapshot:
         """Return the user's rooms, each with up to `limit` events."""
+        blocks_invites = await self._permissions.blocks_all(requester.user_id)
         memberships = await self._user_rooms.of_user(requester.user_id)
         position = self._tail.position
         wanted = _PRESENT | _PAST if with_left_rooms else _PRESENT
+        if blocks_invites:
+            wanted -= {"invite"}
         rooms = [
             await self._room(requester, row, limit, position)
             for row in memberships.values()
             if row.membership in wanted and not row.is_forgotten
         ]
-        return UserSnapshot(position, rooms, await self._account_data(requester, position))
+        own = await self._account_data(requester, position)
+        return UserSnapshot(position, rooms, own, await self._present(requester, memberships))
 
     async def _room(
         self, requester: Requester, row: MembershipRow, limit: int, position: int
@@ -93,6 +105,14 @@ class InitialSync:
         if row.membership in _PAST:
             return await self._snapshots.is_readable(requester, row.room_id)
         return row.membership == "join"
+
+    async def _present(
+        self, requester: Requester, memberships: Mapping[int, MembershipRow]
+    ) -> list[bytes]:
+        if self._presence is None:
+            return []
+        states = await self._presence.present(requester.user_id, memberships)
+        return [self._presence.event(state) for state in states]
 
     async def _account_data(self, requester: Requester, position: int) -> list[bytes]:
         async with self._database.connection("initial_sync") as connection:

@@ -91,7 +91,8 @@ class Relations:
         viewer = Viewer(requester.user_id, requester.device_id, self._clock.now_ms())
         shown = records[: wanted.limit]
         bundles = await self._aggregations.of_page(access, viewer, shown)
-        chunk = render_all(shown, viewer, access.view, room_id, bundles)
+        seen = await self._timeline.as_seen(shown, access.view)
+        chunk = render_all(seen, viewer, access.view, room_id, bundles)
         return RelationsPage(chunk, _end(records, wanted))
 
     async def _records(self, wanted: ChildrenWanted) -> list[EventRecord]:

@@ -31,14 +31,6 @@ class ReservedDeviceIDs(Protocol):
         ...
 
 
-class NoReservedDeviceIDs:
-    """Reserves nothing: for servers without cross-signing keys."""
-
-    async def is_reserved(self, user_id: UserID, device_id: DeviceID) -> bool:
-        """Every device ID is free."""
-        return False
-
-
 class WantedSession(msgspec.Struct, frozen=True, kw_only=True):
     """What a client asks of its new session."""
 

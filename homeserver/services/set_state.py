@@ -12,6 +12,7 @@ from homeserver.rooms.membership import Memberships
 from homeserver.rooms.send import SendEvent
 from homeserver.services.canonical_alias import CANONICAL_ALIAS, CanonicalAlias
 from homeserver.services.guest_eviction import GuestEviction
+from homeserver.services.notice_rooms import NoticeRooms
 from homeserver.services.suspension import Suspension
 from homeserver.web.requester import Requester
 
@@ -30,12 +31,14 @@ class SetState:
         canonical_alias: CanonicalAlias,
         guest_eviction: GuestEviction,
         suspension: Suspension,
+        notice_rooms: NoticeRooms,
     ) -> None:
         self._send = send
         self._memberships = memberships
         self._canonical_alias = canonical_alias
         self._guest_eviction = guest_eviction
         self._suspension = suspension
+        self._notice_rooms = notice_rooms
 
     async def set(
         self,
@@ -50,11 +53,14 @@ class SetState:
         """Set a state event; the same content by the same sender again changes nothing.
 
         Raises UserSuspended, InvalidIdentifier: a membership of somebody who is no user;
-        InvalidParam, BadAlias; and what `SendEvent.state` and `Memberships` raise.
+        InvalidParam, BadAlias, CannotLeaveServerNoticeRoom; and what `SendEvent.state` and
+        `Memberships` raise.
         """
         self._suspension.check_state(requester, event_type, state_key, content.get("membership"))
         if event_type == "m.room.member":
             target = parse_user_id(state_key)
+            if target == requester.user_id and content.get("membership") == "leave":
+                await self._notice_rooms.check_may_leave(target, room_id)
             own = {key: value for key, value in content.items() if key != _AUTHORISING_USER}
             return await self._memberships.set_member_event(requester, room_id, target, own)
         if (event_type, state_key) == CANONICAL_ALIAS:

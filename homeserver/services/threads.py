@@ -13,6 +13,7 @@ from homeserver.protocol.sync_token import MAX_POSITION
 from homeserver.rooms.access import Access
 from homeserver.rooms.client_events import Viewer, render_all
 from homeserver.rooms.event_cache import EventCache
+from homeserver.rooms.timeline import Timeline
 from homeserver.services.aggregations import Aggregations, SeenParent, sight_of
 from homeserver.storage import events, threads
 from homeserver.storage.database import Database
@@ -40,12 +41,14 @@ class Threads:
         self,
         database: Database,
         access: Access,
+        timeline: Timeline,
         cache: EventCache,
         aggregations: Aggregations,
         clock: Clock,
     ) -> None:
         self._database = database
         self._access = access
+        self._timeline = timeline
         self._cache = cache
         self._aggregations = aggregations
         self._clock = clock
@@ -84,7 +87,8 @@ class Threads:
         # "All events returned include bundled aggregations", roots that are state events too.
         bundles = await self._aggregations.of(viewer, [SeenParent(each, sight) for each in records])
         shown = await self._redacted(records, [each for each in records if each.sender in ignored])
-        chunk = render_all(shown, viewer, access.view, room_id, bundles)
+        seen = await self._timeline.as_seen(shown, access.view)
+        chunk = render_all(seen, viewer, access.view, room_id, bundles)
         return ThreadsPage(chunk, places[-1] if len(found) > limit else None)
 
     async def _redacted(

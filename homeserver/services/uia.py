@@ -86,7 +86,7 @@ class Uia:
             session = await self._begin(operation, flows, request)
         else:
             session = await self._continued(operation, flows, request, attempt.session)
-        session = await self._attempt(session, operation.user_id, attempt, request.facts)
+        session = await self._attempt(session, operation, attempt, request.facts)
         if not session.is_satisfied:
             raise UiaRequired(session.challenge())
         return await self._complete(operation, session, request)
@@ -109,6 +109,23 @@ class Uia:
             raise Forbidden("This authentication session is over")
         return _is_next(row, stage)
 
+    async def prepare_apart(
+        self, session_id: str, stage: str, members: JsonObject, facts: RequestFacts
+    ) -> Mapping[str, str]:
+        """Do what a stage needs before it can be attempted on a fallback page, if anything.
+
+        Raises as `attempt_apart` does.
+        """
+        row = await self._row(session_id)
+        if row is None:
+            raise Forbidden("This authentication session is over")
+        if not _is_next(row, stage):
+            return {}
+        attempt = StageAttempt(
+            user_id=row.user_id, members=members, ip=facts.ip, operation=row.operation
+        )
+        return await self._stages[stage].prepare(attempt)
+
     async def attempt_apart(
         self, session_id: str, stage: str, members: JsonObject, facts: RequestFacts
     ) -> None:
@@ -121,7 +138,9 @@ class Uia:
         if row is None:
             raise Forbidden("This authentication session is over")
         if _is_next(row, stage):
-            attempt = StageAttempt(user_id=row.user_id, members=members, ip=facts.ip)
+            attempt = StageAttempt(
+                user_id=row.user_id, members=members, ip=facts.ip, operation=row.operation
+            )
             await self._pass(session_id, self._stages[stage], attempt)
 
     def params_of(self, stage: str) -> JsonObject | None:
@@ -170,7 +189,7 @@ class Uia:
     async def _attempt(
         self,
         session: UiaSession,
-        user_id: UserID | None,
+        operation: Operation,
         attempt: AuthAttempt,
         facts: RequestFacts,
     ) -> UiaSession:
@@ -187,7 +206,12 @@ class Uia:
             await self._pass(
                 session.session_id,
                 self._stages[name],
-                StageAttempt(user_id=user_id, members=attempt.members, ip=facts.ip),
+                StageAttempt(
+                    user_id=operation.user_id,
+                    members=attempt.members,
+                    ip=facts.ip,
+                    operation=operation.name,
+                ),
             )
         except StageFailed as failure:
             raise UiaRequired(session.challenge(failure.errcode, failure.error)) from failure

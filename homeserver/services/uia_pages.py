@@ -29,6 +29,9 @@ _CAPTCHA_POLICY: Final = (
     " connect-src https://www.recaptcha.net/ https://www.google.com/"
 )
 _CAPTCHA_FIELD: Final = "g-recaptcha-response"
+# Fields that a page passes on to itself, between asking for a mail and its arrival.
+_CARRIED: Final = ("sid", "client_secret")
+_NOTHING: Final[Mapping[str, str]] = {}
 
 
 class UiaPages:
@@ -54,22 +57,34 @@ class UiaPages:
         members: JsonObject = dict(fields)
         if _CAPTCHA_FIELD in fields:
             members["response"] = fields[_CAPTCHA_FIELD]
+        carried: Mapping[str, str] = {name: fields[name] for name in _CARRIED if name in fields}
         try:
+            prepared = await self._uia.prepare_apart(session_id, stage, members, facts)
+            if prepared:
+                return self._ask(stage, session_id, carried=prepared)
             await self._uia.attempt_apart(session_id, stage, members, facts)
         except StageFailed as failure:
-            return self._ask(stage, session_id, error=failure.error)
+            return self._ask(stage, session_id, error=failure.error, carried=carried)
         except LimitExceeded:
             raise
         except MatrixError as refusal:
             return self._refused(refusal)
         return self._done()
 
-    def _ask(self, stage: str, session_id: str, *, error: str = "") -> Page:
+    def _ask(
+        self,
+        stage: str,
+        session_id: str,
+        *,
+        error: str = "",
+        carried: Mapping[str, str] = _NOTHING,
+    ) -> Page:
         params = self._uia.params_of(stage) or {}
         values = {
             "stage": stage,
             "session": session_id,
             "error": error,
+            "carried": carried,
             "params": params,
             "policies": _policies_in_english(params),
             "captcha_script": _CAPTCHA_SCRIPT,

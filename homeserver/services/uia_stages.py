@@ -4,7 +4,7 @@ Spec: client-server-api/#authentication-types
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import ClassVar
 
 import msgspec
@@ -28,6 +28,8 @@ class StageAttempt(msgspec.Struct, frozen=True, kw_only=True):
     # The members of `auth`, or of the form of a fallback page.
     members: JsonObject
     ip: str
+    # What is to be authorized: `Operation.name` of `services.uia`.
+    operation: str = ""
 
 
 class StageFailed(Exception):
@@ -54,6 +56,13 @@ class Stage(ABC):
 
         Raises StageFailed: try again; any MatrixError: the request is refused altogether.
         """
+
+    async def prepare(self, attempt: StageAttempt) -> Mapping[str, str]:
+        """Do what the first form of a fallback page asks for; return what its next one carries.
+
+        Nothing to prepare: nothing is carried. Raises StageFailed: try again.
+        """
+        return {}
 
     async def claim(  # noqa: B027 - most proofs use nothing up
         self, tx: Transaction, proof: str

@@ -1,7 +1,7 @@
 """The devices of local users."""
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from homeserver.protocol.identifiers import DeviceID, UserID
 from homeserver.storage.database import Connection, Transaction
@@ -18,6 +18,13 @@ class DeviceRow(NamedTuple):
     last_seen_user_agent: str | None
 
 
+class RemovedDevice(NamedTuple):
+    """A device that was deleted, with its identity keys, if it had any."""
+
+    device_id: DeviceID
+    had_keys: bool
+
+
 class Sighting(NamedTuple):
     """A request that a device made."""
 
@@ -26,6 +33,12 @@ class Sighting(NamedTuple):
     ts: int
     ip: str
     user_agent: str
+
+
+# As it was before the statement, which takes the keys with the device.
+_HAD_KEYS: Final = """
+    EXISTS (SELECT FROM device_keys k WHERE k.user_id = d.user_id AND k.device_id = d.device_id)
+"""
 
 
 async def add(
@@ -89,32 +102,32 @@ async def rename(tx: Transaction, user_id: str, device_id: str, display_name: st
     return row is not None
 
 
-async def delete(tx: Transaction, user_id: str, device_ids: Sequence[str]) -> list[DeviceID]:
+async def delete(tx: Transaction, user_id: str, device_ids: Sequence[str]) -> list[RemovedDevice]:
     """Delete devices with their tokens and all that belongs to them; return those that were."""
     rows = await tx.fetch(
-        """
-        DELETE FROM devices WHERE user_id = $1 AND device_id = ANY ($2::text[])
-        RETURNING device_id
+        f"""
+        DELETE FROM devices d WHERE d.user_id = $1 AND d.device_id = ANY ($2::text[])
+        RETURNING d.device_id, {_HAD_KEYS}
         """,
         user_id,
         list(device_ids),
     )
-    return [DeviceID(row["device_id"]) for row in rows]
+    return [RemovedDevice(*row) for row in rows]
 
 
 async def delete_all(
     tx: Transaction, user_id: str, *, except_device_id: str | None = None
-) -> list[DeviceID]:
+) -> list[RemovedDevice]:
     """Delete all devices of a user, or all but one; return those that were."""
     rows = await tx.fetch(
-        """
-        DELETE FROM devices WHERE user_id = $1 AND device_id IS DISTINCT FROM $2
-        RETURNING device_id
+        f"""
+        DELETE FROM devices d WHERE d.user_id = $1 AND d.device_id IS DISTINCT FROM $2
+        RETURNING d.device_id, {_HAD_KEYS}
         """,
         user_id,
         except_device_id,
     )
-    return [DeviceID(row["device_id"]) for row in rows]
+    return [RemovedDevice(*row) for row in rows]
 
 
 async def record_sightings(connection: Connection, sightings: Sequence[Sighting]) -> None:

@@ -31,7 +31,8 @@ async def load_room(connection: Connection, room_id: str) -> RoomRow | None:
                r.notify_seq, r.highlight_seq, r.is_partial_state, x.nids, x.ids
         FROM rooms r
         LEFT JOIN LATERAL (
-            SELECT array_agg(e.event_nid) AS nids, array_agg(e.event_id) AS ids
+            SELECT array_agg(e.event_nid ORDER BY e.event_nid) AS nids,
+                   array_agg(e.event_id ORDER BY e.event_nid) AS ids
             FROM events e WHERE e.event_nid = ANY (r.extremities)
         ) x ON true
         WHERE r.room_id = $1

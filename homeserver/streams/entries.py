@@ -1,16 +1,30 @@
 """The entries of the log as nodes pass them around."""
 
+from array import array
+from collections.abc import Iterable
+from sys import intern
 from typing import Final, NamedTuple, TypeAlias
 
 from homeserver.protocol.client_event import client_event
 from homeserver.protocol.event import StateKey
-from homeserver.protocol.identifiers import RoomID
+from homeserver.protocol.identifiers import RoomID, UserID
 from homeserver.storage.events import EventRecord
+from homeserver.storage.presence import PresenceState
 
 # Kinds of user changes.
 TOKENS_REVOKED: Final = "tokens_revoked"
+# A device is there, is gone, or has another name: what other servers are told.
 DEVICE_CHANGED: Final = "device_changed"
+# The identity keys of a device, with their signatures, are new or gone: see device_list_positions.
+DEVICE_KEYS_CHANGED: Final = "device_keys_changed"
+CROSS_SIGNING_CHANGED: Final = "cross_signing_changed"
+# The entry's user has signed keys of other users.
+USERS_SIGNED: Final = "users_signed"
+# A device has more or fewer one-time keys, or another fallback key, or that is used now.
+ONE_TIME_KEYS_CHANGED: Final = "one_time_keys_changed"
 ACCOUNT_CHANGED: Final = "account_changed"
+# What the user has said before is redacted for those who come later.
+ACCOUNT_ERASED: Final = "account_erased"
 ROOM_FORGOTTEN: Final = "room_forgotten"
 # The display name or the avatar, which rooms tell their members.
 PROFILE_CHANGED: Final = "profile_changed"
@@ -149,4 +163,42 @@ class ReceiptEntry(NamedTuple):
     read: ReadPoint | None = None
 
 
-LogEntry: TypeAlias = EventEntry | UserEntry | ReceiptEntry
+class ToDeviceEntry(NamedTuple):
+    """Messages to devices of some local users, and to other servers, wait from here on.
+
+    Read back, it is without those that are delivered by then.
+    """
+
+    pos: int
+    user_ids: tuple[str, ...]
+    destinations: tuple[str, ...]
+
+    @classmethod
+    def of(cls, pos: int, user_ids: Iterable[str], destinations: Iterable[str]) -> "ToDeviceEntry":
+        """Make an entry; the same users in many of them take their space once."""
+        return cls(pos, tuple(map(intern, user_ids)), tuple(map(intern, destinations)))
+
+
+class PresenceEntry(NamedTuple):
+    """The presence of a user of any server has changed; `room_nids` are the user's joined rooms."""
+
+    state: PresenceState
+    room_nids: "array[int]"
+
+    @classmethod
+    def of(cls, state: PresenceState, room_nids: Iterable[int]) -> "PresenceEntry":
+        """Make an entry; the numbers of rooms are packed, as there may be hundreds."""
+        return cls(state, array("q", room_nids))
+
+    @property
+    def pos(self) -> int:
+        """The position of the change."""
+        return self.state.pos
+
+    @property
+    def user_id(self) -> UserID:
+        """Whose presence it is."""
+        return self.state.user_id
+
+
+LogEntry: TypeAlias = EventEntry | UserEntry | ReceiptEntry | ToDeviceEntry | PresenceEntry

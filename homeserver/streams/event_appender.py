@@ -44,7 +44,7 @@ class EventWrite(NamedTuple):
     new_room: NewRoomWrite | None = None
     snapshots: Sequence[SnapshotWrite] = ()
     state_changes: Sequence[StateChange] = ()
-    membership: MembershipWrite | None = None
+    memberships: Sequence[MembershipWrite] = ()
     relation: RelationWrite | None = None
     thread: ThreadWrite | None = None
     read: ReadWrite | None = None
@@ -53,6 +53,8 @@ class EventWrite(NamedTuple):
     # For `unsigned` of the entry that the tail gets: the replaced state event.
     replaced_core: bytes | None = None
     replaced_id: str | None = None
+    # The redaction that came before the event, with its core: `redaction` is its effect.
+    redacted_by: tuple[str, bytes] | None = None
 
 
 # Events of one room that are committed together or not at all.
@@ -105,8 +107,8 @@ def _add_rows(batch: EventBatch, write: EventWrite, ord_: int) -> None:
         batch.snapshots.extend(write.snapshots)
     for change in write.state_changes:
         batch.state.append(StateWrite(ord_, room_nid, change.key_nid, change.event_nid))
-    if write.membership:
-        batch.members.append(write.membership._replace(ord=ord_))
+    for member in write.memberships:
+        batch.members.append(member._replace(ord=ord_))
     if write.relation:
         batch.relations.append(write.relation)
     if write.thread:
@@ -141,10 +143,11 @@ def _entry_of(write: EventWrite, pos: int) -> EventEntry:
         row.core,
         write.replaced_core,
         write.replaced_id,
-        None,
-        None,
+        *(write.redacted_by or (None, None)),
     )
-    redaction = write.redaction and Redacted(write.redaction.target_nid, write.redaction.core)
+    redaction = None
+    if write.redaction is not None and write.redacted_by is None:
+        redaction = Redacted(write.redaction.target_nid, write.redaction.core)
     return EventEntry(
         record,
         write.room_id,

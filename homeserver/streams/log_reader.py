@@ -2,14 +2,16 @@
 
 from collections import defaultdict
 
-from homeserver.storage import events, log, receipts, rooms, unread
+from homeserver.storage import events, log, presence, receipts, rooms, to_device, unread
 from homeserver.storage.database import Connection, Database
 from homeserver.streams.entries import (
     EventEntry,
     LogEntry,
+    PresenceEntry,
     ReceiptEntry,
     Redacted,
     StateChange,
+    ToDeviceEntry,
     UserCount,
     UserEntry,
 )
@@ -39,6 +41,10 @@ class LogReader:
             entries.extend(UserEntry(*row) for row in users)
             read = await receipts.receipts_after(connection, after, upto)
             entries.extend(ReceiptEntry(*row) for row in read)
+            messages = await to_device.to_device_after(connection, after, upto)
+            entries.extend(ToDeviceEntry.of(*row) for row in messages)
+            changes = await presence.changes_after(connection, after, upto)
+            entries.extend(PresenceEntry.of(*row) for row in changes)
         entries.sort(key=lambda entry: entry.pos)
         return entries
 

@@ -15,7 +15,7 @@ from homeserver.protocol.identifiers import EventID, UserID
 from homeserver.storage import log, unread
 from homeserver.storage.database import Database
 from homeserver.storage.unread import MainCounts, PartRow, ReadPart, ThreadCounts
-from homeserver.streams.entries import EventEntry, LogEntry, ReceiptEntry, UserCount, UserEntry
+from homeserver.streams.entries import EventEntry, LogEntry, ReceiptEntry, UserCount
 from homeserver.streams.personal_rules import PersonalRuleIndex, PersonalRules
 from homeserver.streams.read_states import (
     NOTHING_UNREAD,
@@ -135,7 +135,9 @@ class UnreadCounts:
             self._rooms[room_nid] = room
             self._parts += 1 + len(room.threads)
         for entry in entries:
-            if not is_known or (not isinstance(entry, UserEntry) and entry.room_nid in room_nids):
+            if not is_known or (
+                isinstance(entry, EventEntry | ReceiptEntry) and entry.room_nid in room_nids
+            ):
                 self._apply(loaded, user_id, entry)
         known = self._users.setdefault(user_id, {})
         for room_nid in room_nids:
@@ -160,7 +162,7 @@ class UnreadCounts:
 
     def _take(self, entries: Sequence[LogEntry]) -> None:
         for entry in entries:
-            if isinstance(entry, UserEntry):
+            if not isinstance(entry, EventEntry | ReceiptEntry):
                 continue
             if isinstance(entry, EventEntry) and (room := self._rooms.get(entry.room_nid)):
                 threads = len(room.threads)

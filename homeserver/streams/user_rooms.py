@@ -1,7 +1,7 @@
 """Which rooms the users of this node are in: a cache that follows the log."""
 
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Collection, Iterable, Sequence
 
 from homeserver.protocol.identifiers import UserID
 from homeserver.storage import log, memberships
@@ -37,18 +37,20 @@ class UserRooms:
         return await self._load(user_id)
 
     async def _load(self, user_id: UserID) -> dict[int, MembershipRow]:
-        entries = None
-        while entries is None:
+        found = None
+        while found is None:
             async with self._database.transaction(
                 "user_rooms", isolation="repeatable_read", readonly=True
             ) as tx:
                 position = await log.head(tx)
                 rows = await memberships.memberships_of(tx, user_id)
             entries = await self._tail.since(position)
-        found = {row.room_nid: row for row in rows}
-        for entry in entries:
-            if _user_changed_by(entry) == user_id:
-                found = _applied(found, user_id, entry)
+            if entries is not None:
+                found = _brought_up(
+                    {row.room_nid: row for row in rows},
+                    user_id,
+                    [entry for entry in entries if user_id in _users_changed_by(entry)],
+                )
         self._users[user_id] = found
         while len(self._users) > self._max_users:
             self._users.popitem(last=False)
@@ -56,27 +58,43 @@ class UserRooms:
 
     def _take(self, entries: Sequence[LogEntry]) -> None:
         for entry in entries:
-            user_id = _user_changed_by(entry)
-            cached = self._users.get(user_id) if user_id is not None else None
-            if user_id is not None and cached is not None:
-                self._users[user_id] = _applied(cached, user_id, entry)
+            for user_id in _users_changed_by(entry):
+                cached = self._users.get(user_id)
+                if cached is None:
+                    continue
+                changed = _brought_up(cached, user_id, [entry])
+                if changed is None:
+                    del self._users[user_id]
+                else:
+                    self._users[user_id] = changed
 
 
-def _user_changed_by(entry: LogEntry) -> str | None:
+def _users_changed_by(entry: LogEntry) -> Collection[str]:
     if isinstance(entry, UserEntry):
-        return entry.user_id if entry.kind == ROOM_FORGOTTEN else None
+        return (entry.user_id,) if entry.kind == ROOM_FORGOTTEN else ()
     if not isinstance(entry, EventEntry):
-        return None
-    is_member = entry.state_changes and entry.record.type == "m.room.member"
-    return entry.record.state_key if is_member else None
+        return ()
+    # State resolution may change the memberships of several users at one event of any type.
+    return {change.key[1] for change in entry.state_changes if change.key[0] == "m.room.member"}
+
+
+def _brought_up(
+    rooms: dict[int, MembershipRow], user_id: str, entries: Iterable[LogEntry]
+) -> dict[int, MembershipRow] | None:
+    """Apply entries that change a user; None: it has to be read again."""
+    brought_up: dict[int, MembershipRow] | None = rooms
+    for entry in entries:
+        if brought_up is not None:
+            brought_up = _applied(brought_up, user_id, entry)
+    return brought_up
 
 
 def _applied(
     rooms: dict[int, MembershipRow], user_id: str, entry: LogEntry
-) -> dict[int, MembershipRow]:
+) -> dict[int, MembershipRow] | None:
     if isinstance(entry, EventEntry):
         return _with_membership(rooms, user_id, entry)
-    room_nid = entry.room_nid
+    room_nid = entry.room_nid if isinstance(entry, UserEntry) else None
     if room_nid is None or room_nid not in rooms:
         return rooms
     return {**rooms, room_nid: rooms[room_nid]._replace(is_forgotten=True)}
@@ -84,15 +102,19 @@ def _applied(
 
 def _with_membership(
     rooms: dict[int, MembershipRow], user_id: str, entry: EventEntry
-) -> dict[int, MembershipRow]:
+) -> dict[int, MembershipRow] | None:
+    record = entry.record
     for change in entry.state_changes:
-        if change.key == ("m.room.member", user_id) and change.event_nid is not None:
+        if change.key == ("m.room.member", user_id):
+            if change.event_nid not in (None, record.event_nid):
+                # State resolution went back to another event, of which only the database knows.
+                return None
             row = MembershipRow(
                 entry.room_nid,
                 entry.room_id,
                 change.membership or "leave",
-                change.event_nid,
-                UserID(entry.record.sender),
+                record.event_nid,
+                UserID(record.sender),
                 entry.pos,
                 is_forgotten=False,
                 stripped_state=None,

@@ -63,6 +63,13 @@ class Metrics:
             registry=self.registry,
         )
 
+        self.reports = Counter(
+            "homeserver_reports",
+            "Reports of inappropriate content, by what was reported: event, room or user.",
+            ("kind",),
+            registry=self.registry,
+        )
+
     def _make_background_metrics(self) -> None:
         self.tasks_running = Gauge(
             "homeserver_background_tasks",

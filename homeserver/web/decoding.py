@@ -11,13 +11,15 @@ from homeserver.errors import BadJson, InvalidParam, MatrixError, MissingParam, 
 from homeserver.protocol.canonical_json import decode_json
 from homeserver.protocol.errors import InvalidJson
 from homeserver.protocol.json_types import JsonValue
-from homeserver.web.params import Body, Params, Query, RawBody
+from homeserver.web.params import AnyQuery, Body, Params, Query, RawBody
 from homeserver.web.value_checks import BadValue, Check, identifier_check, nul_check
 
 _Struct = TypeVar("_Struct", bound=msgspec.Struct)
 
 # No operation has more parameters than this; what a `via` list repeats is cut elsewhere.
 MAX_QUERY_FIELDS: Final = 200
+# What authentication reads of a query string.
+_CREDENTIALS: Final = frozenset({"access_token", "user_id", "device_id"})
 _ESCAPED_NUL: Final = b"\\u0000"
 
 
@@ -72,12 +74,22 @@ class QueryDecoder(_TypedDecoder[Query]):
 
     def __call__(self, query: str) -> Query:
         """Raises MissingParam, InvalidParam."""
+        if self._struct is AnyQuery:
+            return self._any(query)
         fields = self._collect(query) if query else {}
         try:
             value = msgspec.convert(fields, self._struct, strict=False)
         except msgspec.ValidationError as error:
             raise _refusal(error, InvalidParam, "In the query: ") from error
         return self._checked(value, may_have_nul="%00" in query)
+
+    def _any(self, query: str) -> AnyQuery:
+        fields = dict(reversed(query_fields(query)))
+        if any("\0" in text for pair in fields.items() for text in pair):
+            raise InvalidParam("NUL is not allowed")
+        return AnyQuery(
+            fields={name: text for name, text in fields.items() if name not in _CREDENTIALS}
+        )
 
     def _collect(self, query: str) -> dict[str, str | list[str]]:
         fields: dict[str, str | list[str]] = {}

@@ -60,6 +60,7 @@ class RateLimit(Enum):
     MEDIA = "media"
     SEARCH = "search"
     KEYS = "keys"
+    MAIL = "mail"
     FEDERATION = "federation"
 
 

@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from typing import Final
 
 import aiohttp
+import msgspec
 from aiohttp import ClientSession  # noqa: TID251 - this is the client that is handed in
 from aiohttp.abc import AbstractResolver, ResolveResult
 from yarl import URL
@@ -49,12 +50,13 @@ class AddressRules:
         return not any(each in network for each in candidates for network in self._blocked)
 
 
-class _GuardedResolver(AbstractResolver):
+class GuardedResolver(AbstractResolver):
     """Resolves names and leaves out the addresses that may not be contacted."""
 
-    def __init__(self, rules: AddressRules) -> None:
+    def __init__(self, rules: AddressRules, resolver: AbstractResolver | None = None) -> None:
+        """`resolver` finds the addresses; None asks the system, in threads."""
         self._rules = rules
-        self._resolver = aiohttp.ThreadedResolver()
+        self._resolver = resolver or aiohttp.ThreadedResolver()
 
     async def resolve(
         self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_INET
@@ -69,6 +71,13 @@ class _GuardedResolver(AbstractResolver):
     async def close(self) -> None:
         """Close the resolver."""
         await self._resolver.close()
+
+
+class JsonAnswer(msgspec.Struct, frozen=True):
+    """An answer of any status; `content` is None when the body is no JSON."""
+
+    status: int
+    content: JsonValue
 
 
 class OutgoingHttp:
@@ -93,6 +102,41 @@ class OutgoingHttp:
         except (aiohttp.ClientError, OSError, TimeoutError, InvalidJson) as error:
             raise RemoteError(host, str(error) or type(error).__name__) from error
 
+    async def request_json(
+        self,
+        method: str,
+        url: str,
+        *,
+        body: bytes | None = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> JsonAnswer:
+        """Send a request with a body of JSON, or with none, and return the decoded answer.
+
+        `url` is sent as it is, percent-encoded already. Raises RemoteError: no answer in time,
+        or one over 64 KiB.
+        """
+        try:
+            target = URL(url, encoded=True)
+        except ValueError as error:
+            raise RemoteError("", "the address is no URL") from error
+        host = target.host or ""
+        sent = dict(headers or {})
+        if body is not None:
+            sent["Content-Type"] = "application/json"
+        try:
+            if _is_address(host) and not self._rules.allows(host):
+                raise RemoteError(host, "the address may not be contacted")
+            async with self._client().request(
+                method, target, data=body, headers=sent, allow_redirects=False
+            ) as response:
+                raw = await _read_all(response, host)
+        except (aiohttp.ClientError, OSError, TimeoutError, ValueError) as error:
+            raise RemoteError(host, str(error) or type(error).__name__) from error
+        try:
+            return JsonAnswer(response.status, decode_json(raw))
+        except InvalidJson:
+            return JsonAnswer(response.status, None)
+
     async def close(self) -> None:
         """Close the connections."""
         if self._session is not None:
@@ -101,7 +145,7 @@ class OutgoingHttp:
     def _client(self) -> ClientSession:
         if self._session is None:
             connector = aiohttp.TCPConnector(
-                resolver=_GuardedResolver(self._rules), ssl=self._verify_tls
+                resolver=GuardedResolver(self._rules), ssl=self._verify_tls
             )
             self._session = ClientSession(connector=connector, timeout=_TIMEOUT, trust_env=False)
         return self._session

@@ -24,6 +24,16 @@ class Query(msgspec.Struct, frozen=True, kw_only=True):
     """
 
 
+class AnyQuery(Query, frozen=True):
+    """A query string whose names are not known beforehand.
+
+    Of a repeated name the first value counts. The credentials that old clients put there are
+    left out.
+    """
+
+    fields: dict[str, str] = {}
+
+
 class Body(msgspec.Struct, frozen=True, kw_only=True):
     """Base of a JSON body's fields; members that are no field are ignored.
 

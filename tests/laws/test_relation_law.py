@@ -97,7 +97,9 @@ async def _check(node: Node, room: RelatedRoom, reader: Requester, ignored: list
 async def _threads(node: Node, room: RelatedRoom, reader: Requester) -> list[EventID]:
     base, rooms = node.base, node.rooms
     aggregations = Aggregations(base.database, base.personal_rules)
-    threads = Threads(base.database, rooms.access, rooms.cache, aggregations, base.clock)
+    threads = Threads(
+        base.database, rooms.access, rooms.timeline, rooms.cache, aggregations, base.clock
+    )
     page = await threads.of_room(reader, room.room_id, participated=False, start=None, limit=1_000)
     return [json.loads(event)["event_id"] for event in page.chunk]
 

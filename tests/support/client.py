@@ -1,6 +1,7 @@
 """A small chat client, so that tests read as conversations: `await alice.sends(room, "hi")`."""
 
 import contextlib
+import io
 import itertools
 import json
 from collections.abc import AsyncIterator, Awaitable, Iterator
@@ -25,10 +26,10 @@ class Refusal(Exception):
 
 
 @contextlib.contextmanager
-def refused(status: int, errcode: str) -> Iterator[None]:
+def refused(status: int, errcode: str) -> Iterator[pytest.ExceptionInfo[Refusal]]:
     """Expect that the server refuses what the block asks for."""
     with pytest.raises(Refusal) as caught:
-        yield
+        yield caught
     assert (caught.value.status, caught.value.errcode) == (status, errcode), caught.value
 
 
@@ -77,7 +78,7 @@ class Client:
             method,
             # Encoded already: `%2F` must arrive as it is.
             URL(f"{self._url}{path}?{urlencode(_pairs(query))}", encoded=True),
-            data=data,
+            data=None if data is None else io.BytesIO(data),
             headers=headers,
         ) as response:
             answer = json.loads(await response.read())

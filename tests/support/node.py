@@ -21,6 +21,7 @@ from homeserver.protocol.json_types import JsonObject
 from homeserver.protocol.sync_token import parse_sync_token
 from homeserver.rooms.local_only import NoPeers
 from homeserver.run.foundation import Foundation, foundation
+from homeserver.run.keys_layer import KeysLayer, keys_layer
 from homeserver.run.reading_routes import receipts_of
 from homeserver.run.room_layer import RoomLayer, room_layer
 from homeserver.run.secret_files import load_signing_key
@@ -46,6 +47,7 @@ class Node(msgspec.Struct):
     rooms: RoomLayer
     sync: Sync
     receipts: Receipts
+    keys: KeysLayer
 
     async def syncs(
         self,
@@ -65,6 +67,7 @@ class Node(msgspec.Struct):
                 filter=CompiledFilter(parse_filter(chosen or {})),
                 since=None if token is None else token.position,
                 typing_told={} if token is None else dict(token.typing),
+                to_device_since=None if token is None else token.to_device,
                 full_state=full_state,
                 state_key=state_key,
                 timeout_ms=timeout_ms,
@@ -95,4 +98,5 @@ async def running_node(
     ) as base:
         peers = NoPeers()
         rooms = room_layer(base, key, profiles=profiles, peers=peers, directories=peers)
-        yield Node(base, rooms, sync_layer(base, rooms), receipts_of(base, rooms))
+        keys = keys_layer(base, peers)
+        yield Node(base, rooms, sync_layer(base, rooms, keys), receipts_of(base, rooms), keys)

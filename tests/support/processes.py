@@ -67,7 +67,10 @@ class ServerProcess:
         assert self._process is None, "it runs already"
         # Run by name: the working folder is nobody's, so that no homeserver.yaml is found there.
         command = [sys.executable, "-m", "homeserver", "run"]
-        command += ["--data-dir", str(self._data_dir), "--bind", f"127.0.0.1:{self.port}"]
+        command += ["--data-dir", str(self._data_dir)]
+        # Who sets the listeners has one on the port among them.
+        if "HOMESERVER_LISTENERS" not in self._settings:
+            command += ["--bind", f"127.0.0.1:{self.port}"]
         inherited = {k: v for k, v in os.environ.items() if not k.startswith("HOMESERVER_")}
         self._data_dir.parent.mkdir(parents=True, exist_ok=True)
         with self._log_path.open("ab") as log:

@@ -9,6 +9,7 @@ from homeserver.config.model import Config
 from homeserver.config.sections.database import DatabaseSection
 from homeserver.config.sections.listeners import Listener
 from homeserver.config.sections.passwords import PasswordsSection
+from homeserver.config.sections.presence import PresenceSection
 from homeserver.config.sections.rate_limits import RateLimitsSection
 from homeserver.config.sections.registration import RegistrationSection
 from homeserver.config.sections.server import ServerSection
@@ -29,6 +30,8 @@ def server_config(dsn: str, folder: Path, **sections: Any) -> Config:
         "database": DatabaseSection(dsn=Secret(dsn)),
         "passwords": PasswordsSection(bcrypt_cost=4),
         "rate_limits": RateLimitsSection(enabled=False),
+        # With it, whoever waits may be answered because somebody has come.
+        "presence": PresenceSection(enabled=False),
         "registration": RegistrationSection(without_verification=True, guests_allowed=True),
     }
     return Config(**(defaults | sections))

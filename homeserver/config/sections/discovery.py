@@ -33,3 +33,10 @@ class DiscoverySection(Section, frozen=True, kw_only=True):
     support_page: Annotated[
         str | None, about("A page that helps users of this server, such as https://example.org/.")
     ] = None
+    policy_server_key: Annotated[
+        str | None,
+        about(
+            "The ed25519 public key, in unpadded base64, of the policy server that runs under"
+            " this server's name; for /.well-known/matrix/policy_server."
+        ),
+    ] = None

@@ -30,6 +30,7 @@ class RateLimitGroups(Section, frozen=True, kw_only=True):
     media: Annotated[RateLimitSettings, about("Uploads and URL previews.")] = _limit(5, 50)
     search: Annotated[RateLimitSettings, about("Searching.")] = _limit(2, 20)
     keys: Annotated[RateLimitSettings, about("Encryption keys.")] = _limit(20, 200)
+    mail: Annotated[RateLimitSettings, about("Mails to one address.")] = _limit(0.005, 5)
     federation: Annotated[RateLimitSettings, about("Each other server.")] = _limit(100, 1000)
 
 

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import msgspec
 
-from homeserver.config.values import Secret, Section, about, later
+from homeserver.config.values import Secret, Section, about
 
 
 class CaptchaSection(Section, frozen=True, kw_only=True):
@@ -58,7 +58,7 @@ class RegistrationSection(Section, frozen=True, kw_only=True):
         bool, about("Ask for a registration token, which administrators hand out.")
     ] = False
     requires_email: Annotated[
-        bool, later("e-mail", "Ask for an e-mail address and verify it. Needs section email.")
+        bool, about("Ask for an e-mail address and verify it. Needs section email.")
     ] = False
     guests_allowed: Annotated[bool, about("Whether clients may make guest accounts.")] = False
     shared_secret: Annotated[

@@ -28,3 +28,12 @@ class SigningSection(Section, frozen=True, kw_only=True):
         tuple[OldVerifyKey, ...],
         about("Keys used before; each has key_id, key (public) and expired_ts."),
     ] = ()
+    validity_days: Annotated[
+        float,
+        about(
+            "For how long other servers may use the key before they ask again. Longer bridges"
+            " outages; a stolen key can be used for longer.",
+            ge=0.1,
+            le=7,
+        ),
+    ] = 1.0

@@ -49,21 +49,22 @@ def check_third_party_invite(event: Event, target: UserID, context: AuthContext)
         raise AuthRefusal(AuthRule.THIRD_PARTY_SENDER, "Another user has sent the invite")
     # If any signature in signed matches any public key in the m.room.third_party_invite event,
     # allow. Otherwise, reject.
-    if not _is_signed(signed, answered.content):
+    if next(matching_keys(signed, answered.content), None) is None:
         raise AuthRefusal(AuthRule.THIRD_PARTY_SIGNATURE, "No signature fits a key of the invite")
 
 
-def _is_signed(signed: JsonObject, answered: JsonObject) -> bool:
+def matching_keys(signed: JsonObject, answered: JsonObject) -> Iterator[str]:
+    """Yield the keys of an `m.room.third_party_invite` that have signed an object, in base64."""
     try:
         message = encode_canonical_lenient(
             {key: signed[key] for key in signed if key not in ("signatures", "unsigned")}
         )
     except InvalidJson:
-        return False
+        return
     attempts = product(dict.fromkeys(_public_keys(answered)), dict.fromkeys(_signatures(signed)))
-    return any(
-        _verifies(message, signature, key) for key, signature in islice(attempts, MAX_VERIFICATIONS)
-    )
+    for key, signature in islice(attempts, MAX_VERIFICATIONS):
+        if _verifies(message, signature, key):
+            yield key
 
 
 def _public_keys(answered: JsonObject) -> Iterator[str]:

@@ -32,7 +32,13 @@ def deactivation(node: AccountNode, rooms: RoomsLeft) -> Deactivation:
     base = node.base
     reauthentication = Reauthentication(Uia(base.database, [], base.clock), base.database)
     return Deactivation(
-        reauthentication, rooms, base.database, node.layer.changes, base.tasks, base.clock
+        reauthentication,
+        rooms,
+        node.layer.addresses.bindings,
+        base.database,
+        node.layer.changes,
+        base.tasks,
+        base.clock,
     )
 
 

@@ -45,8 +45,18 @@ async def test_all_devices_are_listed_with_what_is_known_of_them(
 ) -> None:
     answer = await node.call("GET", "devices", token=phone)
     assert answer.json["devices"] == [
-        {"device_id": "PHONE", "display_name": "phone"},
-        {"device_id": "TABLET"},
+        {
+            "device_id": "PHONE",
+            "display_name": "phone",
+            "last_seen_ip": None,
+            "last_seen_ts": None,
+        },
+        {
+            "device_id": "TABLET",
+            "display_name": None,
+            "last_seen_ip": None,
+            "last_seen_ts": None,
+        },
     ]
 
 

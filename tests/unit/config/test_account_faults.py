@@ -1,5 +1,6 @@
 """Faults between the settings of accounts and discovery."""
 
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -8,7 +9,10 @@ from homeserver.config.check import faults_of
 from homeserver.config.model import Config
 from homeserver.config.sections.discovery import DiscoverySection, SupportContact
 from homeserver.config.sections.jwt import JwtSection
+from homeserver.config.sections.listeners import Listener
+from homeserver.config.sections.mail import EmailSection
 from homeserver.config.sections.registration import Policy, PolicyText, RegistrationSection
+from homeserver.config.sections.server import ServerSection
 from homeserver.config.values import Secret
 
 
@@ -45,3 +49,41 @@ def test_public_keys_need_another_package(monkeypatch: pytest.MonkeyPatch) -> No
     rsa = JwtSection(enabled=True, secret=Secret("key"), algorithm="RS256")
     assert places(jwt=rsa) == ["jwt.algorithm"]
     assert places(jwt=JwtSection(enabled=True, secret=Secret("key"))) == []
+
+
+HOST: dict[str, Any] = {"smtp_host": "mail.example.org", "sender": "Matrix <matrix@example.org>"}
+
+
+@pytest.mark.parametrize(
+    ("settings", "faults"),
+    [
+        ({}, []),
+        (HOST, []),
+        ({"smtp_host": "mail.example.org"}, ["email.smtp_host"]),
+        ({**HOST, "sender": "Matrix"}, ["email.sender"]),
+        ({**HOST, "username": "matrix"}, ["email"]),
+        ({**HOST, "password": Secret("x")}, ["email"]),
+        ({**HOST, "username": "matrix", "password": Secret("x")}, []),
+        ({**HOST, "ca_files": (Path("/nowhere.pem"),)}, ["email.ca_files"]),
+        ({**HOST, "templates_dir": Path("/nowhere")}, ["email.templates_dir"]),
+    ],
+)
+def test_sending_mail_takes_a_server_and_a_sender(
+    settings: dict[str, Any], faults: list[str]
+) -> None:
+    assert places(email=EmailSection(**settings)) == faults
+
+
+def test_links_in_mails_lead_somewhere() -> None:
+    listeners = (Listener(address="0.0.0.0"),)
+    closed = RegistrationSection(enabled=False)
+    email = EmailSection(**HOST)
+    assert places(email=email, listeners=listeners, registration=closed) == ["email.smtp_host"]
+    server = ServerSection(name="example.org", public_base_url="https://matrix.example.org")
+    assert places(email=email, listeners=listeners, registration=closed, server=server) == []
+
+
+def test_an_address_cannot_be_required_without_a_mail_server() -> None:
+    registration = RegistrationSection(requires_email=True)
+    assert places(registration=registration) == ["registration.requires_email"]
+    assert places(registration=registration, email=EmailSection(**HOST)) == []

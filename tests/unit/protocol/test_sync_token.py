@@ -14,7 +14,17 @@ from homeserver.protocol.sync_token import (
 
 positions = st.integers(0, MAX_POSITION)
 typing_told = st.builds(TypingTold, st.integers(1, MAX_POSITION), st.integers(0, MAX_DIGEST))
-tokens = st.builds(SyncToken, positions, st.lists(typing_told, max_size=MAX_TYPING).map(tuple))
+
+
+@st.composite
+def tokens_of(draw):
+    position = draw(positions)
+    behind = st.integers(0, position - 1) if position else st.nothing()
+    typing = tuple(draw(st.lists(typing_told, max_size=MAX_TYPING)))
+    return SyncToken(position, typing, draw(st.none() | behind))
+
+
+tokens = tokens_of()
 
 
 @given(tokens)
@@ -36,6 +46,12 @@ def test_a_token_begins_with_the_letter_of_its_version():
     )
 
 
+def test_a_token_says_where_the_messages_to_the_device_are_behind():
+    assert str(SyncToken(42, (TypingTold(1, 0),), 40)) == "s42d40_1.00000000"
+    assert parse_sync_token("s42d40") == SyncToken(42, (), 40)
+    assert parse_sync_token("s42d0") == SyncToken(42, (), 0)
+
+
 def test_tokens_from_before_typing_are_understood():
     assert parse_sync_token("s42") == SyncToken(42, ())
 
@@ -53,6 +69,13 @@ def test_tokens_from_before_typing_are_understood():
         "s1 ",
         "s1\n",
         "s1_2",
+        "s1d",
+        "s1d1",
+        "s1d2",
+        "s12d01",
+        "s12d-1",
+        "s12d1d2",
+        "s12_1f.00000abcd1",
         "S1",
         "t1_2",
         "s1.0",

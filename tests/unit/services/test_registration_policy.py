@@ -16,8 +16,15 @@ CAPTCHA = CaptchaSection(site_key="public", secret_key=Secret("private"))
 TERMS = (Policy(id="p", version="1", languages={"en": PolicyText(name="P", url="https://p/")}),)
 
 
-def policy(*, is_open: bool = False, **settings: Any) -> RegistrationPolicy:
-    return RegistrationPolicy(RegistrationSection(**settings), is_open=is_open)
+EMAIL = "m.login.email.identity"
+
+
+def policy(
+    *, is_open: bool = False, verifies_email: bool = False, **settings: Any
+) -> RegistrationPolicy:
+    return RegistrationPolicy(
+        RegistrationSection(**settings), is_open=is_open, verifies_email=verifies_email
+    )
 
 
 @pytest.mark.parametrize(
@@ -32,10 +39,29 @@ def policy(*, is_open: bool = False, **settings: Any) -> RegistrationPolicy:
             {"requires_token": True, "captcha": CAPTCHA, "terms": TERMS},
             ["m.login.registration_token", "m.login.recaptcha", "m.login.terms"],
         ),
+        ({"requires_email": True, "verifies_email": True}, [EMAIL]),
+        (
+            {"requires_email": True, "verifies_email": True, "terms": TERMS},
+            [EMAIL, "m.login.terms"],
+        ),
     ],
 )
 def test_the_stages_of_a_registration(settings: dict[str, Any], stages: list[str]) -> None:
     assert policy(**settings).flows() == (tuple(stages),)
+
+
+@pytest.mark.parametrize(
+    ("settings", "without"),
+    [
+        ({"is_open": True}, "m.login.dummy"),
+        ({"requires_token": True}, "m.login.registration_token"),
+    ],
+)
+def test_an_address_may_be_given_where_it_can_be_verified(
+    settings: dict[str, Any], without: str
+) -> None:
+    with_email = (EMAIL, without) if "requires_token" in settings else (EMAIL,)
+    assert policy(verifies_email=True, **settings).flows() == (with_email, (without,))
 
 
 @pytest.mark.parametrize(
@@ -45,6 +71,7 @@ def test_the_stages_of_a_registration(settings: dict[str, Any], stages: list[str
         {"is_open": False},
         {"is_open": False, "terms": TERMS},
         {"requires_email": True, "is_open": True},
+        {"verifies_email": True},
     ],
 )
 def test_when_nobody_may_register(settings: dict[str, Any]) -> None:

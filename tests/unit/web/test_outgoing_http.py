@@ -77,3 +77,37 @@ async def test_a_blocked_address_is_refused_by_number_and_by_name(host: str) -> 
         with pytest.raises(RemoteError):
             await http.post_form(f"http://{host}:{server.port}/verify", {"kind": "json"})
     await http.close()
+
+
+async def tell(request: web.Request) -> web.Response:
+    if request.query.get("large"):
+        return web.Response(body=b" " * 70_000)
+    if request.query.get("text"):
+        return web.Response(text="no JSON", status=501)
+    body = await request.text()
+    told = {"method": request.method, "query": request.rel_url.raw_query_string, "body": body}
+    return web.json_response(told, status=400)
+
+
+async def test_an_answer_of_any_status_is_returned_with_its_json() -> None:
+    app = web.Application()
+    app.router.add_route("*", "/ask", tell)
+    http = OutgoingHttp(OutgoingHttpSection(allowed_ip_ranges=LOOPBACK))
+    async with TestServer(app) as server:
+        url = str(server.make_url("/ask"))
+        answer = await http.request_json("POST", f"{url}?a=%2F", body=b"{}")
+        assert answer.status == 400
+        assert answer.content == {"method": "POST", "query": "a=%2F", "body": "{}"}
+        text = await http.request_json("GET", f"{url}?text=1")
+        assert (text.status, text.content) == (501, None)
+        with pytest.raises(RemoteError):
+            await http.request_json("GET", f"{url}?large=1")
+    with pytest.raises(RemoteError):
+        await http.request_json("GET", url)
+    with pytest.raises(RemoteError):
+        await http.request_json("GET", "https://[::1")
+    await http.close()
+    blocked = OutgoingHttp(OutgoingHttpSection())
+    with pytest.raises(RemoteError):
+        await blocked.request_json("GET", "http://127.0.0.1:1/")
+    await blocked.close()

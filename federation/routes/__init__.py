@@ -1,0 +1,1 @@
+"""The endpoints of the server-server API, one file for each noun."""

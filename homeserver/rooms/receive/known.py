@@ -1,0 +1,68 @@
+"""What is known of stored events: facts in memory, PDUs in the event cache."""
+
+from collections import OrderedDict
+from collections.abc import Iterable
+from typing import Final
+
+from homeserver.protocol.event import Event
+from homeserver.protocol.identifiers import EventID
+from homeserver.rooms.event_cache import EventCache
+from homeserver.storage import received_events
+from homeserver.storage.database import Database
+from homeserver.storage.event_writes import OUTLIER, REJECTED, SOFT_FAILED
+from homeserver.storage.received_events import EventFacts
+
+# About 400 bytes each.
+MAX_FACTS: Final = 20_000
+
+
+class KnownEvents:
+    """Looks up stored events by their IDs."""
+
+    def __init__(self, database: Database, cache: EventCache) -> None:
+        self._database = database
+        self._cache = cache
+        # Nothing of them ever changes once an event is no outlier.
+        self._facts: OrderedDict[EventID, EventFacts] = OrderedDict()
+
+    async def facts(self, event_ids: Iterable[EventID]) -> dict[EventID, EventFacts]:
+        """Return the facts of those of the events that are stored, outliers among them."""
+        found: dict[EventID, EventFacts] = {}
+        missing: list[EventID] = []
+        for event_id in dict.fromkeys(event_ids):
+            facts = self._facts.get(event_id)
+            if facts is None:
+                missing.append(event_id)
+            else:
+                self._facts.move_to_end(event_id)
+                found[event_id] = facts
+        if missing:
+            async with self._database.connection("event_facts") as connection:
+                rows = await received_events.facts_of(connection, missing)
+            for facts in rows:
+                found[facts.event_id] = facts
+                if not facts.flags & OUTLIER:
+                    self._facts[facts.event_id] = facts
+            while len(self._facts) > MAX_FACTS:
+                self._facts.popitem(last=False)
+        return found
+
+    async def events(self, facts: Iterable[EventFacts]) -> dict[EventID, Event]:
+        """Return events that are stored."""
+        found = await self._cache.get([each.event_nid for each in facts])
+        return {event.event_id: event for event in found.values()}
+
+
+def is_outlier(facts: EventFacts | None) -> bool:
+    """Whether an event has no place among the others, or is not stored at all."""
+    return facts is None or bool(facts.flags & OUTLIER)
+
+
+def is_rejected(facts: EventFacts) -> bool:
+    """Whether an event did not pass authorization."""
+    return bool(facts.flags & REJECTED)
+
+
+def is_extremity_material(facts: EventFacts) -> bool:
+    """Whether new events may follow an event."""
+    return not facts.flags & (OUTLIER | REJECTED | SOFT_FAILED)

@@ -1,0 +1,271 @@
+"""Rooms that come here by a join through another server.
+
+Spec: server-server-api/#joining-rooms
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Final
+
+import msgspec
+
+from homeserver.protocol.auth_rules.check import check_auth
+from homeserver.protocol.create import room_creation, rules_of_create
+from homeserver.protocol.errors import AuthRefusal, InvalidEvent, UnsupportedRoomVersion
+from homeserver.protocol.event import Event, StateKey
+from homeserver.protocol.identifiers import EventID, RoomID, ServerName
+from homeserver.protocol.join_rules import parse_join_rules
+from homeserver.protocol.json_types import JsonObject
+from homeserver.protocol.power_levels import parse_power_levels
+from homeserver.protocol.room_versions import RoomVersionRules
+from homeserver.rooms.build import Built
+from homeserver.rooms.event_cache import EventCache
+from homeserver.rooms.head import CREATE, RoomHead, StateEntry
+from homeserver.rooms.heads import Heads
+from homeserver.rooms.receive.judge import Judge
+from homeserver.rooms.receive.known import KnownEvents, is_rejected
+from homeserver.rooms.receive.outliers import Outliers, Room
+from homeserver.rooms.receive.pdus import readable_slices
+from homeserver.rooms.receive.place import Placing, Site
+from homeserver.rooms.receive.states import RoomState, RoomStates
+from homeserver.rooms.receive.take import Incoming, TakeEvents
+from homeserver.rooms.row_numbers import RowNumbers
+from homeserver.rooms.rows import snapshot_row
+from homeserver.rooms.state_keys import StateKeys
+from homeserver.rooms.write import RoomWriter
+from homeserver.storage import joined_rooms, received_events
+from homeserver.storage.database import Database
+from homeserver.storage.event_writes import PARTIAL_STATE
+from homeserver.storage.joined_rooms import CompletedMember, PartialJoin
+from homeserver.storage.received_events import EventFacts
+from homeserver.storage.state import SnapshotLink
+from homeserver.telemetry.log import get_logger
+
+log = get_logger(__name__)
+
+# The parent of a snapshot of height n has the height n - lowbit(n): from this height on a billion
+# snapshots have the first one as their ancestor, and none repeats a large room's whole state.
+_ROOT_HEIGHT: Final = 1 << 30
+
+
+class NewRoom:
+    """Makes a room of what another server has answered to a join, and completes it."""
+
+    def __init__(
+        self,
+        database: Database,
+        writer: RoomWriter,
+        heads: Heads,
+        cache: EventCache,
+        known: KnownEvents,
+        judge: Judge,
+        outliers: Outliers,
+        states: RoomStates,
+        placing: Placing,
+        take_events: TakeEvents,
+        row_numbers: RowNumbers,
+        state_keys: StateKeys,
+    ) -> None:
+        self._database = database
+        self._writer = writer
+        self._heads = heads
+        self._cache = cache
+        self._known = known
+        self._judge = judge
+        self._outliers = outliers
+        self._states = states
+        self._placing = placing
+        self._take_events = take_events
+        self._row_numbers = row_numbers
+        self._state_keys = state_keys
+
+    async def accept(
+        self,
+        rules: RoomVersionRules,
+        join_event: Event,
+        state_pdus: Sequence[JsonObject],
+        auth_pdus: Sequence[JsonObject],
+        *,
+        server: ServerName,
+        servers_in_room: Sequence[ServerName] = (),
+        partial: bool = False,
+    ) -> None:
+        """Store a room with a local user's join, or put it right after an absence.
+
+        `join_event` is as `server` has answered it, its signatures verified.
+        `state_pdus` are the state before the join. What of them has no valid signature or no
+        authorization is left out. `partial`: members were omitted, and `servers_in_room` says who
+        is in the room. A room that this server is in already takes the join like any event.
+        Raises InvalidEvent: the answer is of another room, or no whole one; AuthRefusal: its own
+        state does not allow the join. Then nothing has changed.
+        """
+        room_id = join_event.room_id
+        head = await self._heads.head(room_id)
+        if head is not None and head.local_joined:
+            if await self._take_events.take(room_id, [Incoming(join_event, server)]):
+                raise InvalidEvent("the join cannot be judged")
+            return
+        state = await readable_slices(state_pdus, room_id, rules)
+        events = [*await readable_slices(auth_pdus, room_id, rules), *state]
+        create = _create_event(events, room_id, rules)
+        async with self._database.connection("join_room") as connection:
+            room_nid = await joined_rooms.ensure_room(
+                connection, await self._row_numbers.room(), room_id, rules.version
+            )
+        room = Room(room_id, room_nid, rules)
+        await self._outliers.store(room, events)
+        entries = await self._entries(room, state)
+        if CREATE not in entries or entries[CREATE].event_id != create.event_id:
+            raise InvalidEvent("the state has not the room's create event")
+
+        async def build(head: RoomHead | None) -> Sequence[Built]:
+            base = head or _empty_head(room, create)
+            built = await self._build(base, create, join_event, entries, partial=partial)
+            link = built.head.chain[0]
+            async with self._database.connection("join_room") as connection:
+                if partial:
+                    await joined_rooms.begin_partial(
+                        connection, room_nid, built.event_nid, link.state_nid, servers_in_room
+                    )
+                else:
+                    await joined_rooms.end_partial(connection, room_nid)
+                await received_events.open_gap(
+                    connection, room_nid, built.event_nid, await self._gap(join_event)
+                )
+            return [built]
+
+        await self._writer.write_joined(room_id, build)
+
+    async def complete(
+        self, join: PartialJoin, state_pdus: Sequence[JsonObject], auth_pdus: Sequence[JsonObject]
+    ) -> None:
+        """Put what was omitted into a room. `state_pdus` are the whole state before the join.
+
+        Raises InvalidEvent: the answer is of another room.
+        """
+        head = await self._heads.head(join.room_id)
+        if head is None:
+            return
+        room = Room(join.room_id, join.room_nid, head.rules)
+        state = await readable_slices(state_pdus, join.room_id, head.rules)
+        events = [*await readable_slices(auth_pdus, join.room_id, head.rules), *state]
+        create = _create_event(events, join.room_id, head.rules)
+        if create.event_id != head.state[CREATE].event_id:
+            raise InvalidEvent("the state has not the room's create event")
+        await self._outliers.store(room, events)
+        entries = await self._entries(room, state)
+        (facts,) = (await self._known.facts([join.join_event_id])).values()
+        before = await self._states.before(facts)
+        senders = {event.event_id: event.sender for event in state}
+        omitted = [
+            CompletedMember(
+                entry.key_nid,
+                entry.event_nid,
+                key[1] if key[0] == "m.room.member" else None,
+                entry.membership,
+                senders[entry.event_id],
+            )
+            for key, entry in entries.items()
+            if key not in before.entries
+        ]
+        slot = self._heads.slot(join.room_id)
+        async with slot.lock:
+            async with self._database.transaction("complete_room") as tx:
+                await joined_rooms.complete(tx, join, omitted)
+            slot.forget()
+
+    async def _entries(self, room: Room, events: Iterable[Event]) -> dict[StateKey, StateEntry]:
+        """Return the accepted ones of the state events by their keys; of two the first."""
+        by_id = {event.event_id: event for event in events}
+        facts = await self._known.facts(by_id)
+        chosen: dict[StateKey, EventFacts] = {}
+        for event_id, each in facts.items():
+            if each.room_nid != room.room_nid or is_rejected(each) or each.state_key is None:
+                continue
+            if chosen.setdefault((each.type, each.state_key), each) is each:
+                self._cache.put(each.event_nid, by_id[event_id])
+        keys = await self._state_keys.nids(chosen)
+        return {
+            key: StateEntry(keys[key], each.event_nid, each.event_id, each.membership)
+            for key, each in chosen.items()
+        }
+
+    async def _build(
+        self,
+        head: RoomHead,
+        create: Event,
+        event: Event,
+        entries: Mapping[StateKey, StateEntry],
+        *,
+        partial: bool,
+    ) -> Built:
+        cited = await self._judge.cited(event)
+        if cited is None:
+            raise InvalidEvent("an auth event of the join is not in the answer")
+        check_auth(
+            event,
+            cited.events,
+            head.rules,
+            signed_by=lambda _server: True,
+            rejected=cited.rejected,
+            create_event=create,
+        )
+        supplement = cited.events if partial else ()
+        refusal = await self._judge.by_state(event, entries, head, supplement)
+        if refusal is not None:
+            raise AuthRefusal(refusal.rule, refusal.reason)
+        facts = await self._known.facts([event.event_id])
+        stored = facts.get(event.event_id)
+        nid = stored.event_nid if stored else await self._row_numbers.event()
+        link = SnapshotLink(
+            await self._row_numbers.state(),
+            _ROOT_HEIGHT,
+            {entry.key_nid: entry.event_nid for entry in entries.values()},
+        )
+        before = RoomState(entries, (link,), (snapshot_row(link, head.room_nid, None),))
+        key = ("m.room.member", event.state_key or "")
+        own = StateEntry(await self._state_keys.nid(key), nid, event.event_id, event.membership)
+        after = await self._states.with_changes(before, head.room_nid, {key: own})
+        flags = PARTIAL_STATE if partial else 0
+        site = Site(nid, cited.nids, before, after, after, ((nid, event.event_id),), flags)
+        built = await self._placing.accepted(head, event, site)
+        next_head = msgspec.structs.replace(built.head, is_partial_state=partial)
+        return built._replace(head=next_head)
+
+    async def _gap(self, event: Event) -> list[EventID]:
+        return await self._outliers.missing(event.prev_events)
+
+
+def _create_event(events: Iterable[Event], room_id: RoomID, rules: RoomVersionRules) -> Event:
+    """Return the create event. Raises InvalidEvent: there is none of this room and version."""
+    for event in events:
+        if event.type == "m.room.create" and event.state_key == "" and event.room_id == room_id:
+            try:
+                version = rules_of_create(event.content).version
+            except UnsupportedRoomVersion:
+                continue
+            if version == rules.version:
+                return event
+    raise InvalidEvent("the answer has no create event of the room and its version")
+
+
+def _empty_head(room: Room, create: Event) -> RoomHead:
+    creation = room_creation(create, room.rules)
+    return RoomHead(
+        room_nid=room.room_nid,
+        room_id=room.room_id,
+        rules=room.rules,
+        version=0,
+        depth=0,
+        extremities=(),
+        state={},
+        chain=(),
+        creation=creation,
+        power_levels=parse_power_levels(creation, None, room.rules),
+        join_rules=parse_join_rules(None, room.rules),
+        joined=0,
+        invited=0,
+        local_joined=frozenset(),
+        notify_seq=0,
+        highlight_seq=0,
+        threads={},
+    )

@@ -1,0 +1,134 @@
+"""Receiving events of other servers, put together."""
+
+import secrets
+from typing import Final
+
+import msgspec
+
+from homeserver.ports import EventPeers, EventSignatures
+from homeserver.protocol.identifiers import ServerName
+from homeserver.rooms.heads import Heads
+from homeserver.rooms.receive.extremities import Extremities
+from homeserver.rooms.receive.gaps import Gaps
+from homeserver.rooms.receive.inbox import Inbox
+from homeserver.rooms.receive.judge import Judge
+from homeserver.rooms.receive.known import KnownEvents
+from homeserver.rooms.receive.new_room import NewRoom
+from homeserver.rooms.receive.outliers import Outliers
+from homeserver.rooms.receive.place import Placing
+from homeserver.rooms.receive.resolution import StateResolver
+from homeserver.rooms.receive.stage import ReceiveEvents, ServerAcls
+from homeserver.rooms.receive.states import RoomStates
+from homeserver.rooms.receive.take import TakeEvents
+from homeserver.rooms.serving import AuthChains, History, StateBefore
+from homeserver.run.foundation import Foundation
+from homeserver.run.room_layer import RoomLayer
+from homeserver.run.room_writing import RoomWriting
+
+# Of one run of the process: no other run may ever have it.
+_NODE_ID_BYTES: Final = 16
+
+
+class ReceiveLayer(msgspec.Struct, frozen=True, kw_only=True):
+    """What the federation edge uses."""
+
+    receive: ReceiveEvents
+    inbox: Inbox
+    take_events: TakeEvents
+    new_rooms: NewRoom
+    acls: ServerAcls
+    known: KnownEvents
+    outliers: Outliers
+    states: RoomStates
+    extremities: Extremities
+    # What other servers ask for.
+    auth_chains: AuthChains
+    state_before: StateBefore
+    history: History
+
+
+def receive_layer(
+    base: Foundation, rooms: RoomLayer, peers: EventPeers, signatures: EventSignatures
+) -> ReceiveLayer:
+    """Put it together; `inbox.start` sets it going."""
+    database, writing = base.database, rooms.writing
+    cache, heads, keys = writing.cache, writing.heads, writing.state_keys
+    known = KnownEvents(database, cache)
+    states = RoomStates(database, writing.row_numbers, keys, StateResolver(database, cache))
+    outliers = Outliers(database, known, writing.row_numbers, peers, signatures)
+    judge, placing = Judge(known, cache), _placing(base, writing)
+    take_events = TakeEvents(
+        database,
+        writing.writer,
+        heads,
+        cache,
+        known,
+        judge,
+        states,
+        keys,
+        writing.row_numbers,
+        placing,
+        outliers,
+        Gaps(known, outliers, keys, peers, signatures),
+    )
+    extremities = Extremities(writing.writer, heads)
+    inbox = _inbox(base, heads, known, take_events, extremities)
+    acls = ServerAcls(cache)
+    return ReceiveLayer(
+        receive=ReceiveEvents(database, heads, known, acls, signatures, inbox, base.clock),
+        inbox=inbox,
+        take_events=take_events,
+        new_rooms=NewRoom(
+            database,
+            writing.writer,
+            heads,
+            cache,
+            known,
+            judge,
+            outliers,
+            states,
+            placing,
+            take_events,
+            writing.row_numbers,
+            keys,
+        ),
+        acls=acls,
+        known=known,
+        outliers=outliers,
+        states=states,
+        extremities=extremities,
+        auth_chains=AuthChains(database, known),
+        state_before=StateBefore(database, known),
+        history=History(database, known, cache),
+    )
+
+
+def _placing(base: Foundation, writing: RoomWriting) -> Placing:
+    return Placing(
+        base.database,
+        writing.cache,
+        writing.redactions,
+        writing.relating,
+        writing.counting,
+        ServerName(base.config.server.name),
+    )
+
+
+def _inbox(
+    base: Foundation,
+    heads: Heads,
+    known: KnownEvents,
+    take_events: TakeEvents,
+    extremities: Extremities,
+) -> Inbox:
+    node_id = secrets.token_hex(_NODE_ID_BYTES)
+    return Inbox(
+        base.database,
+        heads,
+        known,
+        take_events,
+        extremities,
+        base.tasks,
+        base.clock,
+        node_id=node_id,
+    )

@@ -1,0 +1,61 @@
+"""What events are written to rooms with, those made here and those received, put together."""
+
+import msgspec
+
+from homeserver.protocol.identifiers import ServerName
+from homeserver.protocol.signing import SigningKey
+from homeserver.rooms.build import EventBuilder, Identity
+from homeserver.rooms.counting import Counting
+from homeserver.rooms.event_cache import EventCache
+from homeserver.rooms.heads import Heads
+from homeserver.rooms.redactions import Redactions
+from homeserver.rooms.relating import Relating
+from homeserver.rooms.room_rules import RoomRules
+from homeserver.rooms.row_numbers import RowNumbers
+from homeserver.rooms.state_keys import StateKeys
+from homeserver.rooms.write import RoomWriter
+from homeserver.run.foundation import Foundation
+
+
+class RoomWriting(msgspec.Struct, frozen=True, kw_only=True):
+    """The parts."""
+
+    heads: Heads
+    cache: EventCache
+    writer: RoomWriter
+    row_numbers: RowNumbers
+    state_keys: StateKeys
+    redactions: Redactions
+    relating: Relating
+    counting: Counting
+
+
+def room_writing(base: Foundation, signing_key: SigningKey) -> RoomWriting:
+    """Put them together."""
+    server_name = ServerName(base.config.server.name)
+    database, tail = base.database, base.tail
+    cache = EventCache(database, tail)
+    row_numbers, state_keys = RowNumbers(database), StateKeys(database)
+    heads = Heads(database, tail, cache, row_numbers, server_name)
+    redactions, relating = Redactions(database, cache), Relating(database)
+    counting = Counting(database, server_name, cache, RoomRules(base.personal_rules, tail))
+    builder = EventBuilder(
+        Identity(server_name, signing_key),
+        base.clock,
+        cache,
+        row_numbers,
+        state_keys,
+        redactions,
+        relating,
+        counting,
+    )
+    return RoomWriting(
+        heads=heads,
+        cache=cache,
+        writer=RoomWriter(heads, builder, cache, base.log_writer),
+        row_numbers=row_numbers,
+        state_keys=state_keys,
+        redactions=redactions,
+        relating=relating,
+        counting=counting,
+    )

@@ -1,0 +1,175 @@
+"""Rooms that came here by a join through another server, whole or with their members omitted."""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from homeserver.protocol.identifiers import EventID, RoomID, ServerName
+from homeserver.storage.database import Connection, Transaction
+
+
+async def ensure_room(
+    connection: Connection, room_nid: int, room_id: str, room_version: str
+) -> int:
+    """Make the row of a room of which no state is stored yet; return the room's number.
+
+    A room that was known only by an invite takes the room version, which that may have got wrong.
+    """
+    nid: int | None = await connection.fetchval(
+        """
+        INSERT INTO rooms (room_nid, room_id, room_version, version, depth, extremities, state_nid)
+        VALUES ($1, $2, $3, 0, 0, '{}', 0)
+        ON CONFLICT (room_id) DO UPDATE SET room_version = excluded.room_version
+        WHERE rooms.state_nid = 0
+        RETURNING room_nid
+        """,
+        room_nid,
+        room_id,
+        room_version,
+    )
+    if nid is None:
+        nid = await connection.fetchval("SELECT room_nid FROM rooms WHERE room_id = $1", room_id)
+    assert nid is not None
+    return nid
+
+
+class PartialJoin(NamedTuple):
+    """A room of which most members are not known yet, and the join that brought it here."""
+
+    room_nid: int
+    room_id: RoomID
+    room_version: str
+    join_nid: int
+    join_event_id: EventID
+    state_nid: int
+    servers_in_room: Sequence[ServerName]
+
+
+async def begin_partial(
+    connection: Connection,
+    room_nid: int,
+    join_nid: int,
+    state_nid: int,
+    servers_in_room: Sequence[ServerName],
+) -> None:
+    """Note that a room's state is incomplete, or about to be."""
+    await connection.execute(
+        """
+        WITH marked AS (UPDATE rooms SET is_partial_state = true WHERE room_nid = $1)
+        INSERT INTO partial_joins (room_nid, join_nid, state_nid, servers_in_room)
+        VALUES ($1, $2, $3, $4)
+        ON CONFLICT (room_nid) DO UPDATE
+        SET join_nid = excluded.join_nid, state_nid = excluded.state_nid,
+            servers_in_room = excluded.servers_in_room
+        """,
+        room_nid,
+        join_nid,
+        state_nid,
+        list(servers_in_room),
+    )
+
+
+async def end_partial(connection: Connection, room_nid: int) -> None:
+    """Note that a room's state is complete, or about to be."""
+    await connection.execute(
+        """
+        WITH ended AS (DELETE FROM partial_joins WHERE room_nid = $1)
+        UPDATE rooms SET is_partial_state = false WHERE room_nid = $1 AND is_partial_state
+        """,
+        room_nid,
+    )
+
+
+async def partial_joins(connection: Connection) -> list[PartialJoin]:
+    """List the rooms with an incomplete state, those that came first first."""
+    rows = await connection.fetch(
+        """
+        SELECT p.room_nid, r.room_id, r.room_version, p.join_nid, e.event_id, p.state_nid,
+               p.servers_in_room
+        FROM partial_joins p
+        JOIN rooms r ON r.room_nid = p.room_nid AND r.is_partial_state
+        JOIN events e ON e.event_nid = p.join_nid
+        ORDER BY p.join_nid
+        """
+    )
+    return [PartialJoin(*row) for row in rows]
+
+
+class CompletedMember(NamedTuple):
+    """A state event that was omitted, by its key and number; a member event's membership."""
+
+    key_nid: int
+    event_nid: int
+    user_id: str | None
+    membership: str | None
+    sender: str
+
+
+async def complete(tx: Transaction, join: PartialJoin, entries: Sequence[CompletedMember]) -> None:
+    """Put omitted entries into the state from the join on, where nothing else has come since."""
+    await tx.execute("SELECT FROM rooms WHERE room_nid = $1 FOR UPDATE", join.room_nid)
+    key_nids = [each.key_nid for each in entries]
+    event_nids = [each.event_nid for each in entries]
+    await tx.execute(
+        """
+        UPDATE state_snapshots
+        SET key_nids = key_nids || $2::bigint[], event_nids = event_nids || $3::bigint[]
+        WHERE state_nid = $1
+        """,
+        join.state_nid,
+        key_nids,
+        event_nids,
+    )
+    await tx.execute(
+        """
+        WITH entry AS (SELECT * FROM unnest($3::bigint[], $4::bigint[]) AS u(key_nid, event_nid)),
+        -- What came later for the key stays, a removal among it.
+        untouched AS (
+            SELECT n.* FROM entry n WHERE NOT EXISTS (
+                SELECT FROM state_changes c JOIN events j ON j.event_nid = $2
+                WHERE c.room_nid = $1 AND c.key_nid = n.key_nid AND c.pos >= j.pos
+            )
+        ), present AS (
+            INSERT INTO room_state (room_nid, key_nid, event_nid)
+            SELECT $1, key_nid, event_nid FROM untouched
+            ON CONFLICT (room_nid, key_nid) DO UPDATE SET event_nid = excluded.event_nid
+        )
+        INSERT INTO state_changes (room_nid, key_nid, pos, event_nid)
+        SELECT $1, n.key_nid, j.pos, n.event_nid FROM entry n JOIN events j ON j.event_nid = $2
+        ON CONFLICT DO NOTHING
+        """,
+        join.room_nid,
+        join.join_nid,
+        key_nids,
+        event_nids,
+    )
+    await _complete_memberships(tx, join, entries)
+    await end_partial(tx, join.room_nid)
+    # Whoever holds the head that was loaded before loses the next write, and loads it again.
+    await tx.execute(
+        "UPDATE rooms SET version = nextval('event_nids') WHERE room_nid = $1", join.room_nid
+    )
+
+
+async def _complete_memberships(
+    tx: Transaction, join: PartialJoin, entries: Sequence[CompletedMember]
+) -> None:
+    members = [each for each in entries if each.user_id is not None and each.membership is not None]
+    await tx.execute(
+        """
+        INSERT INTO memberships (user_id, room_nid, membership, event_nid, sender, pos)
+        SELECT u.user_id, $1, u.membership, u.event_nid, u.sender, j.pos
+        FROM unnest($3::text[], $4::text[], $5::bigint[], $6::text[])
+            AS u(user_id, membership, event_nid, sender)
+        JOIN events j ON j.event_nid = $2
+        ON CONFLICT (user_id, room_nid) DO UPDATE
+        SET membership = excluded.membership, event_nid = excluded.event_nid,
+            sender = excluded.sender, pos = excluded.pos
+        WHERE memberships.pos < excluded.pos
+        """,
+        join.room_nid,
+        join.join_nid,
+        [each.user_id for each in members],
+        [each.membership for each in members],
+        [each.event_nid for each in members],
+        [each.sender for each in members],
+    )
