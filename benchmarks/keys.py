@@ -37,10 +37,10 @@ async def make_user(port: int, number: int) -> User:
     await user.call("POST", "keys/device_signing/upload", signer.keys)
     identifier = {"type": "m.id.user", "user": user.user_id}
     login = {"type": "m.login.password", "identifier": identifier, "password": "wordpass"}
-    for device in range(DEVICES):
-        body = {**login, "device_id": f"DEVICE{device}"}
+    for device_id in (f"DEVICE{device}" for device in range(DEVICES)):
+        body = {**login, "device_id": device_id}
         session = json.loads(await user.connection.send(request("POST", "login", body=body)))
-        keys = signer.signs_device(OlmDevice(user.user_id, body["device_id"]).device_keys())
+        keys = signer.signs_device(OlmDevice(user.user_id, device_id).device_keys())
         upload = request("POST", "keys/upload", session["access_token"], {"device_keys": keys})
         await user.connection.send(upload)
     return user

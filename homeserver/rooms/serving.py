@@ -15,7 +15,7 @@ from homeserver.protocol.redaction import redact
 from homeserver.protocol.room_versions import rules_of
 from homeserver.rooms.event_cache import EventCache
 from homeserver.rooms.head import HISTORY_VISIBILITY
-from homeserver.rooms.receive.known import KnownEvents, is_outlier
+from homeserver.rooms.receive.known import KnownEvents, has_state, is_outlier
 from homeserver.storage import events, received_events, state
 from homeserver.storage.database import Database
 from homeserver.storage.event_writes import REJECTED
@@ -101,7 +101,7 @@ class StateBefore:
 
     async def _nids(self, room_id: RoomID, event_id: EventID) -> tuple[list[int], set[int]] | None:
         facts = (await self._known.facts([event_id])).get(event_id)
-        if facts is None or is_outlier(facts) or facts.flags & REJECTED:
+        if facts is None or not has_state(facts) or facts.flags & REJECTED:
             return None
         async with self._database.connection("state_before") as connection:
             if not await received_events.is_of_room(connection, facts.room_nid, room_id):

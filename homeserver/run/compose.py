@@ -11,38 +11,21 @@ from typing import Final
 
 import msgspec
 
-from client_api.routes.presence import PresenceRoutes
-from client_api.routes.sync import SyncRoutes
 from homeserver.config.model import Config
-from homeserver.protocol.identifiers import ServerName
-from homeserver.rooms.local_only import NoEventPeers, NoPeers
-from homeserver.run.account_data_routes import account_data_routes
-from homeserver.run.account_layer import AccountLayer, account_layer, account_routes
-from homeserver.run.address_layer import third_party_invites
+from homeserver.run.account_layer import AccountLayer
 from homeserver.run.federation_layer import (
     FederationLayer,
     federation_layer,
-    federation_routes,
 )
 from homeserver.run.followers import followers_of
 from homeserver.run.foundation import Foundation, foundation
-from homeserver.run.health import HealthRoutes
-from homeserver.run.key_backup_routes import key_backup_routes
-from homeserver.run.keys_layer import keys_layer
-from homeserver.run.moderation_routes import moderation_routes
-from homeserver.run.presence_layer import PresenceLayer, presence_layer
-from homeserver.run.reading_routes import reading_routes
-from homeserver.run.receive_layer import ReceiveLayer, receive_layer
-from homeserver.run.room_layer import RoomLayer, room_layer
-from homeserver.run.room_routes import room_routes
-from homeserver.run.search_routes import search_routes
+from homeserver.run.parts import Parts, parts_of
+from homeserver.run.presence_layer import PresenceLayer
+from homeserver.run.receive_layer import ReceiveLayer
+from homeserver.run.room_layer import RoomLayer
+from homeserver.run.routes import routes_of
 from homeserver.run.secret_files import load_signing_key
-from homeserver.run.sync_layer import sync_layer
-from homeserver.run.to_device_layer import to_device_routes
-from homeserver.services.filters import Filters
-from homeserver.services.profiles import Profiles
-from homeserver.storage import log as log_table
-from homeserver.storage.database import DatabaseUnavailable
+from homeserver.streams.followers import Followers
 from homeserver.telemetry.clock import Clock, SystemClock
 from homeserver.telemetry.log import configure_logging, get_logger
 from homeserver.telemetry.metrics import Metrics
@@ -53,7 +36,6 @@ from homeserver.web.cors import Cors
 from homeserver.web.dispatch import Dispatch, DispatchSettings
 from homeserver.web.endpoint import BoundEndpoint, bind
 from homeserver.web.listing import ListingRoutes
-from homeserver.web.rate_limit import RateLimiter
 from homeserver.web.server import HttpServer
 
 log = get_logger(__name__)
@@ -65,17 +47,42 @@ class RunningServer(msgspec.Struct, frozen=True, kw_only=True):
     """A node that answers; its parts are for tests."""
 
     addresses: Sequence[str]
-    base: Foundation
-    rooms: RoomLayer
-    accounts: AccountLayer
-    federation: FederationLayer
-    receiving: ReceiveLayer
-    presence: PresenceLayer
+    parts: Parts
 
     @property
     def url(self) -> str:
         """The first address."""
         return self.addresses[0]
+
+    @property
+    def base(self) -> Foundation:
+        """What everything stands on."""
+        return self.parts.base
+
+    @property
+    def rooms(self) -> RoomLayer:
+        """The room server."""
+        return self.parts.rooms
+
+    @property
+    def accounts(self) -> AccountLayer:
+        """Accounts and sessions."""
+        return self.parts.accounts
+
+    @property
+    def federation(self) -> FederationLayer:
+        """The way to other servers."""
+        return self.parts.federation
+
+    @property
+    def receiving(self) -> ReceiveLayer:
+        """Events of other servers."""
+        return self.parts.receiving
+
+    @property
+    def presence(self) -> PresenceLayer:
+        """Who is there."""
+        return self.parts.presence
 
 
 async def serve(config: Config, *, ready: Callable[[Sequence[str]], None] | None = None) -> None:
@@ -99,73 +106,40 @@ async def running_server(
         foundation(config, clock=clock, metrics=metrics, shutdown=shutdown) as base,
         federation_layer(base, signing_key, tracer) as federation,
     ):
-        rate_limiter = RateLimiter(clock, metrics, config.rate_limits)
-        accounts = account_layer(base, rate_limiter, signing_key)
-        peers = NoPeers()
-        profiles = Profiles(base.database, base.log_writer, peers, ServerName(config.server.name))
-        rooms = room_layer(base, signing_key, profiles=profiles, peers=peers, directories=peers)
-        receiving = receive_layer(base, rooms, NoEventPeers(), federation.event_signatures)
-        filters = Filters(base.database)
-        keys = keys_layer(base, peers)
-        presence = presence_layer(base)
-        invites = third_party_invites(
-            base, rooms, accounts.addresses.servers, peers=peers, exchange=peers
-        )
-        routes: list[object] = [
-            *account_routes(base, accounts, rooms, keys, profiles),
-            *room_routes(base, rooms, invites, filters, presence),
-            *account_data_routes(base),
-            *reading_routes(base, rooms),
-            *federation_routes(base, federation),
-            *search_routes(base, rooms),
-            *moderation_routes(base, accounts, rooms),
-            *to_device_routes(base, accounts),
-            *key_backup_routes(base),
-            PresenceRoutes(presence.presence),
-            SyncRoutes(
-                sync_layer(base, rooms, keys, presence=presence.news), filters, presence.presence
-            ),
-            HealthRoutes(metrics, {"database": lambda: _is_database_there(base)}, shutdown),
-        ]
-        authentication = Authentication(accounts.access_tokens, federation.server_signatures)
-        dispatch = _dispatch(base, routes, authentication, rate_limiter, tracer)
+        parts = parts_of(base, signing_key, federation)
+        dispatch = _dispatch(parts, tracer)
         http = HttpServer(dispatch, config.listeners, shutdown)
-        followers = followers_of(base, rooms)
+        followers = followers_of(base, parts.rooms)
         addresses = await http.start()
         try:
             await followers.start()
             if config.federation.enabled:
-                receiving.inbox.start()
-            yield RunningServer(
-                addresses=addresses,
-                base=base,
-                rooms=rooms,
-                accounts=accounts,
-                federation=federation,
-                receiving=receiving,
-                presence=presence,
-            )
+                parts.receiving.inbox.start()
+            yield RunningServer(addresses=addresses, parts=parts)
         finally:
-            shutdown.begin()
-            base.notifier.wake_all()
-            await http.drain()
-            await followers.stop()
-            await accounts.last_seen.write()
-            await accounts.http.close()
+            await _stop(base, http, followers, parts.accounts)
             await asyncio.to_thread(tracer.stop)
 
 
-def _dispatch(
-    base: Foundation,
-    routes: Iterable[object],
-    authentication: Authentication,
-    rate_limiter: RateLimiter,
-    tracer: Tracer,
-) -> Dispatch:
+async def _stop(
+    base: Foundation, http: HttpServer, followers: Followers, accounts: AccountLayer
+) -> None:
+    base.shutdown.begin()
+    base.notifier.wake_all()
+    await http.drain()
+    await followers.stop()
+    await accounts.last_seen.write()
+    await accounts.http.close()
+
+
+def _dispatch(parts: Parts, tracer: Tracer) -> Dispatch:
+    base = parts.base
     return Dispatch(
-        _with_listing(routes),
-        authentication=authentication,
-        rate_limiter=rate_limiter,
+        _with_listing(routes_of(parts)),
+        authentication=Authentication(
+            parts.accounts.access_tokens, parts.federation.server_signatures
+        ),
+        rate_limiter=parts.rate_limiter,
         clock=base.clock,
         metrics=base.metrics,
         tracer=tracer,
@@ -179,12 +153,3 @@ def _dispatch(
 def _with_listing(routes: Iterable[object]) -> list[BoundEndpoint]:
     endpoints = [bound for each in routes for bound in bind(each)]
     return [*endpoints, *bind(ListingRoutes(endpoints))]
-
-
-async def _is_database_there(base: Foundation) -> bool:
-    try:
-        async with base.database.connection("readiness") as connection:
-            await log_table.head(connection)
-    except DatabaseUnavailable:
-        return False
-    return True

@@ -8,6 +8,7 @@ from typing import Final
 import msgspec
 
 from federation.authentication import SignedRequests
+from federation.event_peers import FederationEvents
 from federation.keys.event_signatures import EventSignatures
 from federation.keys.fetch import KeyFetcher, TrustedServer
 from federation.keys.key_ring import KeyRing
@@ -41,8 +42,9 @@ class FederationLayer(msgspec.Struct, frozen=True, kw_only=True):
     destinations: Destinations
     own_keys: OwnKeys
     key_ring: KeyRing
-    # The port of the same name.
+    # The ports of the same name.
     event_signatures: EventSignatures
+    event_peers: FederationEvents
     notary: Notary
     server_signatures: ServerSignatures
 
@@ -100,6 +102,7 @@ async def federation_layer(
             own_keys=own_keys,
             key_ring=ring,
             event_signatures=EventSignatures(ring),
+            event_peers=FederationEvents(client),
             notary=Notary(own_keys=own_keys, ring=ring, database=base.database, clock=base.clock),
             server_signatures=signed_requests if settings.enabled else NoServerSignatures(),
         )

@@ -36,9 +36,7 @@ def history_routes(
     return [
         RoomEventRoutes(single_events),
         RelationRoutes(Relations(database, access, rooms.timeline, aggregations, clock)),
-        ThreadRoutes(
-            Threads(database, access, rooms.timeline, rooms.cache, aggregations, clock)
-        ),
+        ThreadRoutes(Threads(database, access, rooms.timeline, rooms.cache, aggregations, clock)),
         TimestampToEventRoutes(ClosestEvent(database, access)),
         PeekingEventRoutes(
             _event_stream(base, rooms, presence.news), single_events, presence.presence

@@ -139,24 +139,41 @@ class LogWriter:
 
     def _settle(self, outcomes: _Outcomes) -> None:
         """Tell the tail, the other nodes and those who wait, in this order."""
+        upto = 0
         try:
-            self._publish([outcome for outcome, _ in outcomes])
+            upto = self._publish([outcome for outcome, _ in outcomes])
         except Exception:
             # What is committed must not be written again because of who listens.
             log.exception("what was committed could not be published")
-        for outcome, waiting in outcomes:
-            _answer(outcome, waiting)
+        _tell_losers(outcomes)
+        if upto > self._tail.position:
+            # Somebody else's position came in between, and the tail must read it first.
+            self._tasks.spawn("late answers", self._answer_when_told(upto, outcomes))
+            return
+        _answer(outcomes)
 
-    def _publish(self, outcomes: Sequence[Outcome]) -> None:
+    async def _answer_when_told(self, upto: int, outcomes: _Outcomes) -> None:
+        """Let those go on who wait, when this node's readers know what they have written.
+
+        A client that is told of its join must not be refused because a cache is behind.
+        """
+        try:
+            await self._tail.reach(upto)
+        finally:
+            _answer(outcomes)
+
+    def _publish(self, outcomes: Sequence[Outcome]) -> int:
+        """Return the last position that was taken."""
         # The log is held from the first position taken, so what follows is without gaps; kinds
         # that took none may have looked at it before another node's commit.
         taken = [outcome for outcome in outcomes if outcome.upto > outcome.base_pos]
         if not taken:
-            return
+            return 0
         base_pos, upto = taken[0].base_pos, taken[-1].upto
         entries = [entry for outcome in taken for entry in outcome.entries]
         self._tail.committed(base_pos, entries, upto)
         self._bus.announce(upto)
+        return upto
 
 
 class DatabaseStopped(Exception):
@@ -172,18 +189,21 @@ async def _append_kinds(connection: Connection, kinds: dict[Appender, list[_Wait
     ]
 
 
-def _answer(outcome: Outcome, waiting: Sequence[_Waiting]) -> None:
-    for place in outcome.lost:
-        on_lost = waiting[place].on_lost
-        if on_lost is not None:
-            on_lost()
-    for place, each in enumerate(waiting):
-        if each.future.done():
-            continue
-        if place in outcome.lost:
-            each.future.set_exception(Lost())
-        else:
-            each.future.set_result(None)
+def _tell_losers(outcomes: _Outcomes) -> None:
+    for outcome, waiting in outcomes:
+        for place in outcome.lost:
+            each = waiting[place]
+            if each.on_lost is not None:
+                each.on_lost()
+            if not each.future.done():
+                each.future.set_exception(Lost())
+
+
+def _answer(outcomes: _Outcomes) -> None:
+    for outcome, waiting in outcomes:
+        for place, each in enumerate(waiting):
+            if place not in outcome.lost and not each.future.done():
+                each.future.set_result(None)
 
 
 def _fail(batch: Sequence[_Waiting], error: BaseException) -> None:

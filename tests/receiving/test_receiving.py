@@ -5,6 +5,7 @@ import pytest
 from homeserver.protocol.event_builder import EventDraft
 from homeserver.protocol.identifiers import ServerName
 from homeserver.protocol.room_versions import ROOM_VERSIONS
+from homeserver.rooms.receive.outliers import Room
 from tests.receiving.conftest import ALICE, EVE, FRED
 from tests.support.node import user
 
@@ -344,3 +345,24 @@ async def test_a_local_user_who_is_kicked_elsewhere_is_told(receiving, make_room
     await receiving.gets(kick)
     answer = await receiving.node.syncs(bob, since)
     assert dag.room_id in answer["rooms"]["leave"]
+
+
+async def test_an_event_may_follow_backfilled_history(receiving, make_room):
+    dag = await make_room()
+    old = dag.make(EVE, "m.room.message", HELLO, [await end_of(receiving, dag)])
+    event = dag.make(EVE, "m.room.message", HELLO, [old.event_id])
+    receiving.peers.lies["missing_events"] = []
+    await receiving.gets(event)
+    await receiving.layer.outliers.store_pdus(
+        Room(dag.room_id, (await receiving.node.rooms.heads.head(dag.room_id)).room_nid, dag.rules),
+        [old.pdu],
+    )
+    async with receiving.node.base.database.connection() as connection:
+        await connection.execute(
+            "UPDATE events SET flags = 0, pos = 1, sub = -1 WHERE event_id = $1", old.event_id
+        )
+    late = dag.make(FRED, "m.room.message", HELLO, [old.event_id])
+    await receiving.gets(late)
+    assert await receiving.flags(late.event_id) == 0
+    assert await receiving.state(dag.room_id) == dag.after(late.event_id)
+    assert await receiving.layer.state_before.ids(dag.room_id, old.event_id) is None

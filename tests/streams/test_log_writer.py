@@ -6,6 +6,7 @@ from collections.abc import Sequence
 import pytest
 from structlog.testing import capture_logs
 
+from homeserver.storage import log as log_table
 from homeserver.storage.database import Connection
 from homeserver.streams.entries import LogEntry, UserEntry
 from homeserver.streams.log_writer import MAX_BATCH, DatabaseStopped, Lost, Outcome
@@ -57,6 +58,14 @@ async def test_the_next_batch_fills_while_one_commits(node: StreamNode) -> None:
 async def test_the_tail_has_the_change_before_its_writer_goes_on(node: StreamNode) -> None:
     await node.writer.append(UserChanges(), "u")
     assert node.tail.position == 1
+
+
+async def test_the_tail_has_the_change_even_behind_a_foreign_position(node: StreamNode) -> None:
+    async with node.database.transaction("foreign") as tx:
+        await log_table.append_user_change(tx, "foreign", "kind")
+    await node.writer.append(UserChanges(), "u")
+    assert node.tail.position == 2
+    assert users(node.tail.entries_after(0)) == ["foreign", "u"]
 
 
 async def test_a_loser_learns_it_and_the_others_are_written(node: StreamNode) -> None:

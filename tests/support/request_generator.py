@@ -54,8 +54,10 @@ NUMBERS = (
     0, -1, 1, 2**31, 2**53 - 1, 2**53, 2**63 - 1, 2**63, -(2**63) - 1, 10**30, 0.5, -0.0, 1e308,
 )  # fmt: skip
 # Long waits would only slow the test down.
-WAITS = ("", "-1", "0", "1", "x", "9223372036854775808", "1e3", "\x00")
+WAITS = ("", "-1", "0", "1", "x", "1e3", "\x00")
 _DEEP = 40
+# A longer request line never gets as far as an operation.
+_LONGEST = 30_000
 
 
 class Request(NamedTuple):
@@ -97,13 +99,13 @@ class RequestGenerator:
             if parameter["in"] == "path":
                 value = quote(self._text(name), safe="", errors="surrogatepass")
                 path = path.replace("{" + name + "}", value)
-            elif self._random.random() < 0.6:
+            elif self._random.random() < 0.6 or name == "timeout":
                 for _ in range(1 if self._random.random() < 0.9 else 2):
                     value = self._random.choice(WAITS) if "timeout" in name else self._text(name)
                     query.append(f"{name}={quote(value, safe='', errors='surrogatepass')}")
         body, content_type = self._body(operation)
         asked = path + ("?" + "&".join(query) if query else "")
-        return Request(operation["operationId"], method, asked[:60_000], body, content_type)
+        return Request(operation["operationId"], method, asked[:_LONGEST], body, content_type)
 
     def _body(self, operation: Any) -> tuple[bytes | None, str | None]:
         if "requestBody" not in operation:

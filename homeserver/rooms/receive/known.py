@@ -58,6 +58,13 @@ def is_outlier(facts: EventFacts | None) -> bool:
     return facts is None or bool(facts.flags & OUTLIER)
 
 
+def has_state(facts: EventFacts | None) -> bool:
+    """Whether the state before an event is known: not of outliers and of backfilled history."""
+    if facts is None or is_outlier(facts):
+        return False
+    return bool(facts.state_nid) or facts.type == "m.room.create"
+
+
 def is_rejected(facts: EventFacts) -> bool:
     """Whether an event did not pass authorization."""
     return bool(facts.flags & REJECTED)

@@ -17,7 +17,12 @@ from homeserver.rooms.head import POWER_LEVELS, RoomHead, StateEntry
 from homeserver.rooms.heads import Heads
 from homeserver.rooms.receive.gaps import Gaps
 from homeserver.rooms.receive.judge import Cited, Judge
-from homeserver.rooms.receive.known import KnownEvents, is_extremity_material, is_outlier
+from homeserver.rooms.receive.known import (
+    KnownEvents,
+    has_state,
+    is_extremity_material,
+    is_outlier,
+)
 from homeserver.rooms.receive.outliers import Outliers, Room, Unjudged
 from homeserver.rooms.receive.place import Placing, Site
 from homeserver.rooms.receive.states import (
@@ -52,11 +57,15 @@ class Incoming(NamedTuple):
 
 
 class _Stored(NamedTuple):
-    """What is stored of an event and its prev events, and the state that fills a gap."""
+    """What is stored of an event and its prev events, and the state that fills a gap.
+
+    Of the `missing` ones the states are not known, and those of `gap` not even the events.
+    """
 
     own: EventFacts | None
     prevs: dict[EventID, EventFacts]
     missing: list[EventID]
+    gap: list[EventID]
     claimed: Mapping[StateKey, StateEntry] | None
 
 
@@ -166,7 +175,7 @@ class TakeEvents:
         stored = await self._stored(event, head)
         if stored is None:
             return
-        if stored.missing and may_ask:
+        if stored.gap and may_ask:
             older = await self._gaps.older(head, event, origin)
             await self.take(room_id, [Incoming(each, origin) for each in older], may_ask=False)
             stored = await self._stored(event, head)
@@ -194,9 +203,10 @@ class TakeEvents:
         if any(each.room_nid != head.room_nid for each in facts.values()):
             log.warning("prev event of another room", event_id=event.event_id)
             return None
-        prevs = {each: facts[each] for each in event.prev_events if not is_outlier(facts.get(each))}
+        prevs = {each: facts[each] for each in event.prev_events if has_state(facts.get(each))}
         missing = [each for each in dict.fromkeys(event.prev_events) if each not in prevs]
-        return _Stored(own, prevs, missing, None)
+        gap = [each for each in missing if is_outlier(facts.get(each))]
+        return _Stored(own, prevs, missing, gap, None)
 
     async def _build(self, head: RoomHead, event: Event, stored: _Stored) -> Sequence[Built]:
         cited = await self._judge.cited(event)
@@ -207,9 +217,9 @@ class TakeEvents:
         before = await self._state_before(head, event, stored)
         flags = await self._verdict(head, event, cited, before)
         partial = PARTIAL_STATE if head.is_partial_state else 0
-        if stored.missing:
+        if stored.gap:
             async with self._database.connection("open_gap") as connection:
-                await received_events.open_gap(connection, head.room_nid, nid, stored.missing)
+                await received_events.open_gap(connection, head.room_nid, nid, stored.gap)
         if flags:
             built = await self._placing.invisible(
                 head, event, nid, cited.nids, before, flags | partial

@@ -1,0 +1,59 @@
+"""The parts of a node, put together: each layer gets what it needs as constructor arguments."""
+
+import msgspec
+
+from homeserver.protocol.identifiers import ServerName
+from homeserver.protocol.signing import SigningKey
+from homeserver.rooms.local_only import NoEventPeers, NoPeers
+from homeserver.run.account_layer import AccountLayer, account_layer
+from homeserver.run.address_layer import third_party_invites
+from homeserver.run.federation_layer import FederationLayer
+from homeserver.run.foundation import Foundation
+from homeserver.run.keys_layer import KeysLayer, keys_layer
+from homeserver.run.presence_layer import PresenceLayer, presence_layer
+from homeserver.run.receive_layer import ReceiveLayer, receive_layer
+from homeserver.run.room_layer import RoomLayer, room_layer
+from homeserver.services.filters import Filters
+from homeserver.services.profiles import Profiles
+from homeserver.services.third_party_invites import ThirdPartyInvites
+from homeserver.web.rate_limit import RateLimiter
+
+
+class Parts(msgspec.Struct, frozen=True, kw_only=True):
+    """What the routes and the followers of a node are made from."""
+
+    base: Foundation
+    rate_limiter: RateLimiter
+    accounts: AccountLayer
+    profiles: Profiles
+    rooms: RoomLayer
+    filters: Filters
+    invites: ThirdPartyInvites
+    keys: KeysLayer
+    presence: PresenceLayer
+    federation: FederationLayer
+    receiving: ReceiveLayer
+
+
+def parts_of(base: Foundation, signing_key: SigningKey, federation: FederationLayer) -> Parts:
+    """Put the parts of a node together; nothing of them runs yet."""
+    rate_limiter = RateLimiter(base.clock, base.metrics, base.config.rate_limits)
+    accounts = account_layer(base, rate_limiter, signing_key)
+    peers = NoPeers()
+    profiles = Profiles(base.database, base.log_writer, peers, ServerName(base.config.server.name))
+    rooms = room_layer(base, signing_key, profiles=profiles, peers=peers, directories=peers)
+    return Parts(
+        base=base,
+        rate_limiter=rate_limiter,
+        accounts=accounts,
+        profiles=profiles,
+        rooms=rooms,
+        filters=Filters(base.database),
+        invites=third_party_invites(
+            base, rooms, accounts.addresses.servers, peers=peers, exchange=peers
+        ),
+        keys=keys_layer(base, peers),
+        presence=presence_layer(base),
+        federation=federation,
+        receiving=receive_layer(base, rooms, NoEventPeers(), federation.event_signatures),
+    )

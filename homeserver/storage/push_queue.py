@@ -1,0 +1,292 @@
+"""Notifications that wait to be sent: each pusher's in the order of the log."""
+
+from collections.abc import Collection, Sequence
+from typing import NamedTuple
+
+from homeserver.protocol.identifiers import EventID, RoomID, UserID
+from homeserver.storage.database import Connection, Transaction
+from homeserver.storage.pushers import PusherRow
+
+
+class EventPush(NamedTuple):
+    """A user is to be notified of the event at a position; `tweaks` is JSON."""
+
+    user_id: UserID
+    pos: int
+    event_nid: int
+    is_highlight: bool
+    tweaks: bytes
+
+
+class CountPush(NamedTuple):
+    """At a position a user has read something."""
+
+    user_id: UserID
+    pos: int
+
+
+class Waiting(NamedTuple):
+    """What waits longest for a pusher. `is_moot`: read, redacted or out of sight meanwhile."""
+
+    pos: int
+    event_nid: int | None
+    is_highlight: bool
+    tweaks: bytes
+    added_ts: int
+    is_moot: bool
+
+
+class PushedEvent(NamedTuple):
+    """What a notification tells of an event; member, name and alias are cores of events."""
+
+    event_id: EventID
+    room_nid: int
+    room_id: RoomID
+    type: str
+    sender: UserID
+    state_key: str | None
+    origin_server_ts: int
+    core: bytes
+    member_core: bytes | None
+    name_core: bytes | None
+    alias_core: bytes | None
+
+
+async def put_events(
+    tx: Transaction, pushes: Sequence[EventPush], now_ms: int, email_delay_ms: int
+) -> set[int]:
+    """Queue notifications for all pushers of their users; return the numbers of these.
+
+    The first mail after a while waits for what else comes.
+    """
+    users = list({push.user_id for push in pushes})
+    await tx.execute(
+        """
+        UPDATE pushers p SET next_ts = $2
+        WHERE p.user_id = ANY ($1::text[]) AND p.kind = 'email' AND p.next_ts < $2
+          AND p.is_enabled
+          AND NOT EXISTS (SELECT FROM push_queue q WHERE q.pusher_nid = p.pusher_nid)
+        """,
+        users,
+        now_ms + email_delay_ms,
+    )
+    rows = await tx.fetch(
+        """
+        INSERT INTO push_queue (pusher_nid, pos, event_nid, is_highlight, tweaks, added_ts)
+        SELECT p.pusher_nid, w.pos, w.event_nid, w.is_highlight, w.tweaks, $6
+        FROM unnest($1::text[], $2::bigint[], $3::bigint[], $4::boolean[], $5::bytea[])
+             AS w(user_id, pos, event_nid, is_highlight, tweaks)
+        JOIN pushers p ON p.user_id = w.user_id AND p.is_enabled AND p.is_activated
+        ON CONFLICT (pusher_nid, pos) DO NOTHING
+        RETURNING pusher_nid
+        """,
+        [push.user_id for push in pushes],
+        [push.pos for push in pushes],
+        [push.event_nid for push in pushes],
+        [push.is_highlight for push in pushes],
+        [push.tweaks for push in pushes],
+        now_ms,
+    )
+    return {row["pusher_nid"] for row in rows}
+
+
+async def put_counts(tx: Transaction, pushes: Sequence[CountPush], now_ms: int) -> set[int]:
+    """Queue new counts for those pushers that show some; return the numbers of these."""
+    rows = await tx.fetch(
+        """
+        INSERT INTO push_queue (pusher_nid, pos, event_nid, is_highlight, tweaks, added_ts)
+        SELECT p.pusher_nid, max(w.pos), NULL, false, '{}'::bytea, $3
+        FROM unnest($1::text[], $2::bigint[]) AS w(user_id, pos)
+        JOIN pushers p ON p.user_id = w.user_id AND p.is_enabled AND p.kind = 'http'
+        WHERE p.told_unread > 0
+           OR EXISTS (SELECT FROM push_queue q WHERE q.pusher_nid = p.pusher_nid)
+        GROUP BY p.pusher_nid
+        ON CONFLICT (pusher_nid, pos) DO NOTHING
+        RETURNING pusher_nid
+        """,
+        [push.user_id for push in pushes],
+        [push.pos for push in pushes],
+        now_ms,
+    )
+    return {row["pusher_nid"] for row in rows}
+
+
+async def due(connection: Connection, now_ms: int, limit: int) -> list[int]:
+    """Return pushers for which something waits that may be sent now, and no node sends."""
+    rows = await connection.fetch(
+        """
+        SELECT p.pusher_nid FROM (SELECT DISTINCT pusher_nid FROM push_queue) q
+        JOIN pushers p ON p.pusher_nid = q.pusher_nid
+        WHERE p.next_ts <= $1 AND p.claim_until_ts <= $1
+        ORDER BY p.next_ts LIMIT $2
+        """,
+        now_ms,
+        limit,
+    )
+    return [row["pusher_nid"] for row in rows]
+
+
+async def claim(
+    connection: Connection, pusher_nid: int, node_id: str, now_ms: int, until_ms: int
+) -> bool:
+    """Have this node alone send for a pusher until a time; False: another does, or not yet."""
+    row = await connection.fetchrow(
+        """
+        UPDATE pushers SET claim_node = $2, claim_until_ts = $4
+        WHERE pusher_nid = $1 AND next_ts <= $3 AND is_enabled AND is_activated
+          AND (claim_until_ts <= $3 OR claim_node = $2)
+        RETURNING pusher_nid
+        """,
+        pusher_nid,
+        node_id,
+        now_ms,
+        until_ms,
+    )
+    return row is not None
+
+
+async def release(connection: Connection, pusher_nid: int, node_id: str) -> None:
+    """Let other nodes send for a pusher."""
+    await connection.execute(
+        """
+        UPDATE pushers SET claim_node = NULL, claim_until_ts = 0
+        WHERE pusher_nid = $1 AND claim_node = $2
+        """,
+        pusher_nid,
+        node_id,
+    )
+
+
+# Whether the user has read the event at q.pos, or may not be told of it any more.
+_IS_MOOT = """
+    e.event_nid IS NULL OR e.redacted_by_nid IS NOT NULL
+    OR NOT EXISTS (
+        SELECT FROM memberships m
+        WHERE m.user_id = p.user_id AND m.room_nid = e.room_nid
+          AND (m.membership = 'join' OR m.event_nid = e.event_nid)
+    )
+    OR EXISTS (
+        SELECT FROM read_counters c LEFT JOIN events root ON root.event_nid = e.thread_nid
+        WHERE c.user_id = p.user_id AND c.room_nid = e.room_nid AND c.read_pos >= e.pos
+          AND (c.thread_id = '' OR c.thread_id = coalesce(root.event_id, 'main'))
+    )
+"""
+
+
+async def waiting(connection: Connection, pusher_nid: int, limit: int) -> list[Waiting]:
+    """Return what waits longest for a pusher, in order."""
+    rows = await connection.fetch(
+        f"""
+        SELECT q.pos, q.event_nid, q.is_highlight, q.tweaks, q.added_ts,
+               q.event_nid IS NOT NULL AND ({_IS_MOOT})
+        FROM push_queue q
+        JOIN pushers p ON p.pusher_nid = q.pusher_nid
+        LEFT JOIN events e ON e.event_nid = q.event_nid
+        WHERE q.pusher_nid = $1 ORDER BY q.pos LIMIT $2
+        """,
+        pusher_nid,
+        limit,
+    )
+    return [Waiting(*row) for row in rows]
+
+
+async def is_empty(connection: Connection, pusher_nid: int) -> bool:
+    """Whether nothing waits for a pusher."""
+    found = await connection.fetchval(
+        "SELECT EXISTS (SELECT FROM push_queue WHERE pusher_nid = $1)", pusher_nid
+    )
+    return not found
+
+
+async def forget(connection: Connection, pusher_nid: int, positions: Collection[int]) -> None:
+    """Take notifications out of a pusher's queue."""
+    await connection.execute(
+        "DELETE FROM push_queue WHERE pusher_nid = $1 AND pos = ANY ($2::bigint[])",
+        pusher_nid,
+        list(positions),
+    )
+
+
+async def sent(
+    connection: Connection, pusher_nid: int, pos: int, unread: int, claim_until_ms: int
+) -> None:
+    """Take what was sent out of the queue, with counts of this many unread."""
+    await connection.execute(
+        """
+        WITH gone AS (DELETE FROM push_queue WHERE pusher_nid = $1 AND pos = $2)
+        UPDATE pushers SET told_unread = $3, failures = 0, claim_until_ts = $4
+        WHERE pusher_nid = $1
+        """,
+        pusher_nid,
+        pos,
+        unread,
+        claim_until_ms,
+    )
+
+
+async def postpone(connection: Connection, pusher_nid: int, failures: int, next_ts: int) -> None:
+    """Leave a pusher alone until a time."""
+    await connection.execute(
+        "UPDATE pushers SET failures = $2, next_ts = $3 WHERE pusher_nid = $1",
+        pusher_nid,
+        failures,
+        next_ts,
+    )
+
+
+async def expire(connection: Connection, before_ms: int) -> None:
+    """Forget what has waited since before a time."""
+    await connection.execute("DELETE FROM push_queue WHERE added_ts < $1", before_ms)
+
+
+async def pushed_events(
+    connection: Connection, event_nids: Sequence[int]
+) -> dict[int, PushedEvent]:
+    """Read what notifications tell of events, with their rooms as they are now."""
+    rows = await connection.fetch(
+        f"""
+        SELECT e.event_nid, e.event_id, e.room_nid, r.room_id, e.type, e.sender, e.state_key,
+               e.origin_server_ts, e.core, {_state("'m.room.member'", "e.sender")},
+               {_state("'m.room.name'", "''")}, {_state("'m.room.canonical_alias'", "''")}
+        FROM events e JOIN rooms r ON r.room_nid = e.room_nid
+        WHERE e.event_nid = ANY ($1::bigint[])
+        """,
+        list(event_nids),
+    )
+    return {row["event_nid"]: PushedEvent(*list(row)[1:]) for row in rows}
+
+
+def _state(event_type: str, state_key: str) -> str:
+    return f"""
+        (SELECT s.core FROM state_keys k
+         JOIN room_state t ON t.key_nid = k.key_nid AND t.room_nid = e.room_nid
+         JOIN events s ON s.event_nid = t.event_nid
+         WHERE k.type = {event_type} AND k.state_key = {state_key})
+    """
+
+
+async def missed_calls(connection: Connection, user_id: str, room_nids: Sequence[int]) -> int:
+    """Count calls in rooms that the user has neither answered nor read since."""
+    count: int = await connection.fetchval(
+        """
+        SELECT count(*)
+        FROM unnest($2::bigint[]) AS w(room_nid)
+        JOIN events e ON e.room_nid = w.room_nid
+                     AND e.type = 'm.call.invite' AND e.pos IS NOT NULL
+        WHERE e.sender <> $1 AND e.redacted_by_nid IS NULL
+          AND e.pos > coalesce((SELECT max(c.read_pos) FROM read_counters c
+                                WHERE c.user_id = $1 AND c.room_nid = w.room_nid
+                                  AND c.thread_id IN ('', 'main')), 0)
+        """,
+        user_id,
+        list(room_nids),
+    )
+    return count
+
+
+async def claimed(connection: Connection, pusher: PusherRow, node_id: str) -> bool:
+    """Whether this node, and no other, sends for a pusher that is there."""
+    row = await connection.fetchrow(
+        "SELECT claim_node FROM pushers WHERE pusher_nid = $1", pusher.pusher_nid
+    )
+    return row is not None and row["claim_node"] == node_id
