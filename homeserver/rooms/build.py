@@ -96,10 +96,11 @@ class EventBuilder:
         self._redactions = redactions
         self._relating = relating
         self._counting = counting
+        self._last_creation_ts = 0
 
     async def begin_room(self, draft: EventDraft, rules: RoomVersionRules) -> Built:
         """Build the create event of a new room. Raises AuthRefusal, InvalidEvent."""
-        event = self._sign(draft, rules, None, [], {}, Sent())
+        event = self._sign(draft, rules, None, [], {}, Sent(origin_server_ts=self._creation_ts()))
         check_create(event, rules)
         creation = room_creation(event, rules)
         empty = RoomHead(
@@ -124,6 +125,11 @@ class EventBuilder:
         built = await self.place(empty, event, await self._row_numbers.event(), [], Sent())
         new_room = NewRoomWrite(empty.room_nid, empty.room_id, rules.version)
         return built._replace(write=built.write._replace(new_room=new_room))
+
+    def _creation_ts(self) -> int:
+        # Never twice the same: where the room ID is a hash, two rooms of one creator would be one.
+        self._last_creation_ts = max(self._clock.now_ms(), self._last_creation_ts + 1)
+        return self._last_creation_ts
 
     async def build(self, head: RoomHead, draft: EventDraft, sent: Sent | None = None) -> Built:
         """Build an event on a head.

@@ -63,11 +63,13 @@ async def _sent(session: aiohttp.ClientSession, url: str, token: str, request: R
             data=request.body,
             headers=headers,
             allow_redirects=False,
-            timeout=aiohttp.ClientTimeout(total=15),
+            timeout=aiohttp.ClientTimeout(total=30),
         ) as response:
             return _fault(response.status, response.content_type, await response.read())
     except aiohttp.ServerDisconnectedError:
         return ""  # Refused while the body was still on its way.
+    except TimeoutError:
+        return "no answer"
 
 
 def _fault(status: int, content_type: str, body: bytes) -> str:

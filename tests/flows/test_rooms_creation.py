@@ -1,5 +1,7 @@
 """Spec: client-server-api/#post_matrixclientv3createroom"""
 
+import asyncio
+
 import pytest
 
 from homeserver.config.sections.room_directory import DirectoryRule, RoomDirectorySection
@@ -12,6 +14,11 @@ from tests.support.server import SERVER_NAME, server_of
 async def timeline_of(client, room):
     answer = await client.reads_messages(room, "f", limit=100)
     return answer["chunk"]
+
+
+async def test_rooms_made_in_the_same_millisecond_are_different_rooms(alice):
+    rooms = await asyncio.gather(*(alice.creates_room(room_version="12") for _ in range(10)))
+    assert len(set(rooms)) == 10
 
 
 async def test_the_first_events_come_in_the_order_of_the_specification(alice, bob):
