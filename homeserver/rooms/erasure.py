@@ -44,7 +44,7 @@ class Erasure:
             record.event_nid
             for record in records
             if record.sender in positions
-            and not _could_read(view, record.pos or 0, positions[record.sender])
+            and not could_read(view, record.pos or 0, positions[record.sender])
         }
         if not hidden:
             return records
@@ -79,7 +79,7 @@ class Erasure:
         self._stored = None
 
 
-def _could_read(view: RoomView, pos: int, erased_pos: int) -> bool:
+def could_read(view: RoomView, pos: int, erased_pos: int) -> bool:
     """Whether the viewer was joined at some time from the event to the erasure."""
     ends = [*view.membership_positions, float("inf")]
     return any(

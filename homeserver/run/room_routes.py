@@ -84,7 +84,7 @@ def _writing_routes(base: Foundation, rooms: RoomLayer, invites: ThirdPartyInvit
 
 def _reading_routes(base: Foundation, rooms: RoomLayer, presence: PresenceLayer) -> list[object]:
     pages = RoomPages(base.database, rooms.timeline, base.personal_rules)
-    aggregations = Aggregations(base.database, base.personal_rules)
+    aggregations = Aggregations(base.database, base.personal_rules, rooms.erasure)
     context = EventContext(
         base.database, rooms.access, rooms.timeline, pages, aggregations, base.clock
     )

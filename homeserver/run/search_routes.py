@@ -19,7 +19,11 @@ def search_of(base: Foundation, rooms: RoomLayer) -> Search:
         RoomPages(database, rooms.timeline, base.personal_rules), rooms.read_state
     )
     answers = SearchAnswers(
-        database, context, rooms.read_state, Aggregations(database, base.personal_rules)
+        database,
+        context,
+        rooms.read_state,
+        Aggregations(database, base.personal_rules, rooms.erasure),
+        rooms.erasure,
     )
     return Search(
         database,

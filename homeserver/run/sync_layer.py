@@ -56,7 +56,9 @@ def sync_layer(
         rooms.erasure,
         base.unread,
         SenderMembers(rooms.heads),
-        SyncBundles(Aggregations(database, base.personal_rules), RecentParents(tail)),
+        SyncBundles(
+            Aggregations(database, base.personal_rules, rooms.erasure), RecentParents(tail)
+        ),
         streams=[
             typing,
             ReceiptsStream(database, tail),

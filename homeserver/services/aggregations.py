@@ -12,6 +12,7 @@ from homeserver.protocol.identifiers import EventID, RoomID, UserID
 from homeserver.protocol.relations import REFERENCE, REPLACEMENT, THREAD
 from homeserver.rooms.access import RoomAccess
 from homeserver.rooms.client_events import NO_BUNDLES, Bundles, Viewer, render
+from homeserver.rooms.erasure import Erasure, could_read
 from homeserver.rooms.visibility import RoomView
 from homeserver.rooms.visible_positions import visible_positions
 from homeserver.storage import events, relations
@@ -50,9 +51,12 @@ class SeenParent(NamedTuple):
 class Aggregations:
     """Sums up the children of events in the name of readers."""
 
-    def __init__(self, database: Database, personal_rules: PersonalRuleIndex) -> None:
+    def __init__(
+        self, database: Database, personal_rules: PersonalRuleIndex, erasure: Erasure
+    ) -> None:
         self._database = database
         self._personal_rules = personal_rules
+        self._erasure = erasure
 
     async def of_page(
         self, access: RoomAccess, viewer: Viewer, records: Iterable[EventRecord]
@@ -77,7 +81,7 @@ class Aggregations:
             found = await relations.summaries(connection, viewer.user_id, ignored, wanted)
             nids = set(_shown_in(found.values()))
             records = await events.events_by_nid(connection, nids) if nids else {}
-        bundling = _Bundling(viewer, found, records)
+        bundling = _Bundling(viewer, found, records, await self._erasure.erased())
         bundles = {
             each.record.event_nid: bundling.bundle(each.record.event_nid, each.sight)
             for each in parents
@@ -115,6 +119,8 @@ class _Bundling(NamedTuple):
     viewer: Viewer
     summaries: Mapping[int, ChildrenSummary]
     records: Mapping[int, EventRecord]
+    # Erased users, with the positions at which they were erased.
+    erased: Mapping[str, int]
 
     def bundle(self, event_nid: int, sight: Sight) -> bytes | None:
         """Return the object of bundles of an event, None without any."""
@@ -153,6 +159,14 @@ class _Bundling(NamedTuple):
         record = self.records.get(event_nid) if event_nid is not None else None
         # It may have been redacted a moment ago.
         if record is None or record.redaction_id is not None:
+            return None
+        erased_pos = self.erased.get(record.sender)
+        is_hidden = (
+            erased_pos is not None
+            and sight.view is not None
+            and not could_read(sight.view, record.pos or 0, erased_pos)
+        )
+        if is_hidden:
             return None
         membership = sight.membership_at(record.pos)
         return render(record, self.viewer, membership, sight.room_id, bundle)

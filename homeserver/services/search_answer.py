@@ -8,6 +8,7 @@ from homeserver.protocol.identifiers import RoomID
 from homeserver.protocol.json_types import JsonObject
 from homeserver.rooms.access import RoomAccess
 from homeserver.rooms.client_events import Bundles, Viewer, render_all
+from homeserver.rooms.erasure import Erasure
 from homeserver.rooms.read_state import ReadState
 from homeserver.services.aggregations import Aggregations, SeenParent, may_have_bundle, sight_of
 from homeserver.services.search_context import ContextRequest, Neighbours, SearchContext
@@ -51,11 +52,13 @@ class SearchAnswers:
         context: SearchContext,
         read_state: ReadState,
         aggregations: Aggregations,
+        erasure: Erasure,
     ) -> None:
         self._database = database
         self._context = context
         self._read_state = read_state
         self._aggregations = aggregations
+        self._erasure = erasure
 
     async def results(
         self,
@@ -64,7 +67,11 @@ class SearchAnswers:
         rooms: Mapping[int, RoomAccess],
         chosen: Sequence[tuple[Candidate, EventRecord]],
     ) -> Shown:
-        """Return results of any rooms, with their surroundings if these are wanted."""
+        """Return results of any rooms, with their surroundings if these are wanted.
+
+        Left out is what an erased user has said and the viewer was not there to read.
+        """
+        chosen = await self._readable(rooms, chosen)
         around: dict[int, Neighbours] = {}
         if wanted is not None:
             for _, event in chosen:
@@ -112,6 +119,16 @@ class SearchAnswers:
             members = await state.member_nids_at(connection, nid, list(senders), access.upto)
             wanted = [*by_room.get(nid, ()), *members]
             return (await events.events_by_nid(connection, wanted)).values()
+
+    async def _readable(
+        self, rooms: Mapping[int, RoomAccess], chosen: Sequence[tuple[Candidate, EventRecord]]
+    ) -> Sequence[tuple[Candidate, EventRecord]]:
+        readable: set[int] = set()
+        for nid in {event.room_nid for _, event in chosen}:
+            found = [event for _, event in chosen if event.room_nid == nid]
+            seen = await self._erasure.as_seen(found, rooms[nid].view)
+            readable |= {a.event_nid for a, b in zip(found, seen, strict=True) if a is b}
+        return [each for each in chosen if each[1].event_nid in readable]
 
     async def _bundles(
         self,

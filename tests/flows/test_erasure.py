@@ -128,3 +128,23 @@ async def test_invites_are_rejected_and_knocks_withdrawn(alice, bob, carol, clie
         for room in (invited, knocked):
             while (await alice.reads_members(room))[bob.user_id] != "leave":
                 pass
+
+
+async def test_bundles_and_searches_do_not_tell_who_comes_later(alice, bob, carol, room):
+    root = await alice.sends(room, "the root")
+    thread = {"rel_type": "m.thread", "event_id": root}
+    reply = {"msgtype": "m.text", "body": "secret reply", "m.relates_to": thread}
+    await bob.sends(room, reply)
+    await deactivates(bob, erase=True)
+    await carol.joins(room)
+    assert "secret" in str(await alice.reads_event(room, root))
+    assert "secret" not in str(await carol.reads_event(room, root))
+    for reader, expected in ((alice, 1), (carol, 0)):
+        wanted = {"search_categories": {"room_events": {"search_term": "secret"}}}
+        while True:
+            answer = await reader.post("search", wanted)
+            found = answer["search_categories"]["room_events"]["results"]
+            # The index follows the log.
+            if reader is carol or found:
+                break
+        assert len(found) == expected

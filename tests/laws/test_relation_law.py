@@ -78,7 +78,7 @@ async def _come_and_go(node: Node, room: RelatedRoom, who: Requester, round_: in
 
 async def _check(node: Node, room: RelatedRoom, reader: Requester, ignored: list[UserID]) -> None:
     access = await node.rooms.access.to_read(reader.user_id, room.room_id)
-    aggregations = Aggregations(node.base.database, node.base.personal_rules)
+    aggregations = Aggregations(node.base.database, node.base.personal_rules, node.rooms.erasure)
     records = {}
     for event_id in room.sent:
         try:
@@ -96,7 +96,7 @@ async def _check(node: Node, room: RelatedRoom, reader: Requester, ignored: list
 
 async def _threads(node: Node, room: RelatedRoom, reader: Requester) -> list[EventID]:
     base, rooms = node.base, node.rooms
-    aggregations = Aggregations(base.database, base.personal_rules)
+    aggregations = Aggregations(base.database, base.personal_rules, rooms.erasure)
     threads = Threads(
         base.database, rooms.access, rooms.timeline, rooms.cache, aggregations, base.clock
     )
