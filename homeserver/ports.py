@@ -1,6 +1,7 @@
 """What inner layers need of outer ones: narrow protocols that the edges implement."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
 from typing import Protocol
 
 import msgspec
@@ -126,6 +127,59 @@ class RemoteKeys(Protocol):
         ...
 
 
+class RemoteContent(Protocol):
+    """Content that another server, or where it has sent us, begins to give out; unchecked."""
+
+    @property
+    def content_type(self) -> str:
+        """The `Content-Type` header; `application/octet-stream` when absent."""
+        ...
+
+    @property
+    def content_disposition(self) -> str | None:
+        """The `Content-Disposition` header."""
+        ...
+
+    @property
+    def content_length(self) -> int | None:
+        """The announced size in bytes; nobody need keep to it."""
+        ...
+
+    def chunks(self) -> AsyncIterator[bytes]:
+        """Yield the content, once. Raises RemoteError: it breaks off, or is too large."""
+        ...
+
+
+class ThumbnailWish(msgspec.Struct, frozen=True, kw_only=True):
+    """Which thumbnail is asked for; `animated` None: whatever the server prefers."""
+
+    width: int
+    height: int
+    method: str
+    animated: bool | None = None
+
+
+class RemoteMedia(Protocol):
+    """The media of other servers."""
+
+    def content(
+        self,
+        server: ServerName,
+        media_id: str,
+        *,
+        thumbnail: ThumbnailWish | None = None,
+        timeout_ms: int,
+        max_bytes: int,
+    ) -> AbstractAsyncContextManager[RemoteContent]:
+        """Open a content of the server's own, or a thumbnail of it.
+
+        `timeout_ms` is how long the server may wait for an upload. Entering raises RemoteError,
+        with what the server answered: 404 M_NOT_FOUND, 504 M_NOT_YET_UPLOADED, M_TOO_LARGE.
+        Spec: server-server-api/#content-repository
+        """
+        ...
+
+
 class StateIDs(msgspec.Struct, frozen=True):
     """Another server's answer about the state before an event; unchecked, may name anything."""
 
@@ -201,7 +255,8 @@ class EventSignatures(Protocol):
 class ThirdPartyNetworks(Protocol):
     """The networks to which application services bridge.
 
-    Spec: client-server-api/#third-party-lookups. Locations and users are as the specification's `location_batch` and `user_batch`.
+    Locations and users are as the specification's `location_batch` and `user_batch`.
+    Spec: client-server-api/#third-party-lookups
     """
 
     async def protocols(self) -> dict[str, JsonObject]:

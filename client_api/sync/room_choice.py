@@ -4,12 +4,13 @@ from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 from client_api.sync.request import SyncContext
+from homeserver.protocol.identifiers import UserID
 from homeserver.rooms.invite_permissions import InvitePermissions
 from homeserver.rooms.visibility import Visibility
 from homeserver.storage import sync_reads
 from homeserver.storage.database import Database
 from homeserver.storage.memberships import MembershipRow
-from homeserver.streams.entries import EventEntry
+from homeserver.streams.entries import MEMBERSHIP_OUTSIDE, EventEntry, LogEntry, UserEntry
 from homeserver.streams.tail import Tail
 
 
@@ -112,15 +113,13 @@ class RoomChoices:
         """Return rooms with entries after `since`: by entries or by rooms, whichever are fewer."""
         behind = self._tail.position - since
         if behind < len(context.memberships):
-            return {
-                entry.room_nid
-                for entry in self._tail.entries_after(since)
-                if isinstance(entry, EventEntry)
-            }
+            entries = self._tail.entries_after(since)
+            user_id = context.viewer.user_id
+            return {nid for each in entries if (nid := _room_of(each, user_id)) is not None}
         return {
             room_nid
-            for room_nid in context.memberships
-            if self._tail.last_position_of(room_nid) > since
+            for room_nid, row in context.memberships.items()
+            if self._tail.last_position_of(room_nid) > since or row.pos > since
         }
 
     async def _was_joined_throughout(
@@ -149,6 +148,15 @@ class RoomChoices:
         if invites and await self._permissions.blocks_all(context.viewer.user_id):
             return []
         return invites
+
+
+def _room_of(entry: LogEntry, user_id: UserID) -> int | None:
+    """Return the room in which an entry is news for a user."""
+    if isinstance(entry, EventEntry):
+        return entry.room_nid
+    if isinstance(entry, UserEntry) and entry.kind == MEMBERSHIP_OUTSIDE:
+        return entry.room_nid if entry.user_id == user_id else None
+    return None
 
 
 def _admitted(

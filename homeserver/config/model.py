@@ -17,6 +17,7 @@ from homeserver.config.sections.outgoing_http import OutgoingHttpSection
 from homeserver.config.sections.passwords import PasswordsSection
 from homeserver.config.sections.presence import PresenceSection
 from homeserver.config.sections.profiles import ProfilesSection
+from homeserver.config.sections.push import PushSection
 from homeserver.config.sections.rate_limits import RateLimitsSection
 from homeserver.config.sections.redis import RedisSection
 from homeserver.config.sections.registration import RegistrationSection
@@ -56,6 +57,7 @@ class Config(Section, frozen=True, kw_only=True):
     profiles: ProfilesSection = ProfilesSection()
     presence: PresenceSection = PresenceSection()
     to_device: ToDeviceSection = ToDeviceSection()
+    push: PushSection = PushSection()
     rate_limits: RateLimitsSection = RateLimitsSection()
     server_notices: ServerNoticesSection = ServerNoticesSection()
     turn: TurnSection = TurnSection()
@@ -74,6 +76,11 @@ class Config(Section, frozen=True, kw_only=True):
     def signing_key_path(self) -> Path:
         """Where the signing key is, set or not."""
         return self.signing.key_path or self.server.data_dir / "signing.key"
+
+    @property
+    def web_push_key_path(self) -> Path:
+        """Where the secret of Web Push is, set or not."""
+        return self.push.web_push_key_path or self.server.data_dir / "web_push.key"
 
     @property
     def media_path(self) -> Path:

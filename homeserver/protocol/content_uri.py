@@ -1,6 +1,7 @@
 """`mxc://` URIs: which server has a content and under which ID.
 
-Spec: client-server-api/#matrix-content-mxc-uris, client-server-api/#content-repo-security-considerations
+Spec: client-server-api/#matrix-content-mxc-uris
+Spec: client-server-api/#content-repo-security-considerations
 """
 
 import re

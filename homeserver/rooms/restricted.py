@@ -36,7 +36,7 @@ class RestrictedJoins:
             return content
         if not await self.is_admitted(head.join_rules.allowed_rooms(), user_id):
             raise Forbidden("You do not belong to any of the rooms or spaces that may join")
-        return {**content, "join_authorised_via_users_server": self._authority(head)}
+        return {**content, "join_authorised_via_users_server": self.authority(head)}
 
     async def is_admitted(self, allowed_rooms: tuple[RoomID, ...], user_id: UserID) -> bool:
         """Whether the user is in one of the rooms, as far as this server knows them."""
@@ -45,11 +45,9 @@ class RestrictedJoins:
         joined = {row.room_id for row in rows if row.membership == "join"}
         return any(room_id in joined for room_id in allowed_rooms)
 
-    def _authority(self, head: RoomHead) -> UserID:
-        for (event_type, state_key), entry in head.state.items():
-            if event_type != "m.room.member" or entry.membership != "join":
-                continue
-            user_id = UserID(state_key)
-            if user_id.endswith(self._suffix) and head.power_levels.may_invite(user_id):
+    def authority(self, head: RoomHead) -> UserID:
+        """Return a local user who may let others in. Raises UnableToGrantJoin: there is none."""
+        for user_id in sorted(head.local_joined):
+            if head.power_levels.may_invite(user_id):
                 return user_id
         raise UnableToGrantJoin

@@ -50,7 +50,7 @@ class AuthChains:
 
         Unless one of them is in the chain of another. Unknown events have none.
         """
-        return await _pdus(self._database, await self.nids_of(event_ids))
+        return await served_events(self._database, await self.nids_of(event_ids))
 
     async def nids_of(self, event_ids: Iterable[EventID]) -> set[int]:
         """Return the numbers of the same events."""
@@ -96,7 +96,7 @@ class StateBefore:
         if nids is None:
             return None
         return ServedState(
-            await _pdus(self._database, nids[0]), await _pdus(self._database, nids[1])
+            await served_events(self._database, nids[0]), await served_events(self._database, nids[1])
         )
 
     async def _nids(self, room_id: RoomID, event_id: EventID) -> tuple[list[int], set[int]] | None:
@@ -212,7 +212,7 @@ class History:
         visible = await self._visible(server, facts)
         served = {
             each.event_id: each
-            for each in await _pdus(self._database, [each.event_nid for each in facts], visible)
+            for each in await served_events(self._database, [each.event_nid for each in facts], visible)
         }
         return [served[each.event_id] for each in facts if each.event_id in served]
 
@@ -251,7 +251,7 @@ def _is_about(facts: EventFacts, server: ServerName) -> bool:
     return facts.membership is not None and (facts.state_key or "").endswith(f":{server}")
 
 
-async def _pdus(
+async def served_events(
     database: Database, event_nids: Iterable[int], visible: set[int] | None = None
 ) -> list[ServedEvent]:
     """Return the PDUs of events; redacted, unless all are `visible`, those that are not."""

@@ -15,9 +15,24 @@ from homeserver.protocol.identifiers import UserID
 from homeserver.storage import key_histories, state
 from homeserver.storage.database import Connection, Database
 from homeserver.storage.events import EventRecord
-from homeserver.storage.key_histories import KeyChange
+from homeserver.storage.key_histories import KeyChange, VisibilityChange
 
 _decode = msgspec.json.Decoder().decode
+# The more to the right, the fewer may see.
+_ORDER = (
+    HistoryVisibility.WORLD_READABLE,
+    HistoryVisibility.SHARED,
+    HistoryVisibility.INVITED,
+    HistoryVisibility.JOINED,
+)
+
+
+class FilledIn(NamedTuple):
+    """A visibility that begins within history that was filled in before position `pos`."""
+
+    pos: int
+    sub: int
+    visibility: HistoryVisibility
 
 
 class RoomView(NamedTuple):
@@ -33,6 +48,10 @@ class RoomView(NamedTuple):
     memberships: Sequence[str | None]
     # The last position at which the user was joined; infinite while the user is.
     joined_until: float
+    # In order.
+    filled_in: Sequence[FilledIn] = ()
+    # Positions at which the visibility changed with the state that others told of.
+    told_at: frozenset[int] = frozenset()
 
     @property
     def is_joined(self) -> bool:
@@ -49,13 +68,33 @@ class RoomView(NamedTuple):
         if pos is None:
             return False
         # The state before the event: changes at its own position do not count yet.
-        visibilities = [self.visibilities[bisect_left(self.visibility_positions, pos) - 1]]
+        visibilities = [self.visibility_before(pos, record.sub)]
         memberships = [self.memberships[bisect_left(self.membership_positions, pos) - 1]]
         if record.type == "m.room.history_visibility" and record.state_key == "":
             visibilities.append(parse_history_visibility(_decode(record.core)["content"]))
         elif record.type == "m.room.member" and record.state_key == self.user_id:
             memberships.append(_decode(record.core)["content"].get("membership"))
         return may_see_with(visibilities, memberships, joined_since=self.joined_until > pos)
+
+    def visibility_before(self, pos: int, sub: int) -> HistoryVisibility:
+        """Return the visibility in the state before an event at a place.
+
+        Of history that was filled in it may not be known: then it is the strictest possible.
+        """
+        before = self.visibilities[bisect_left(self.visibility_positions, pos) - 1]
+        if sub == 0:
+            return before
+        stretch = [each for each in self.filled_in if each.pos == pos]
+        older = [each for each in stretch if each.sub < sub]
+        if older:
+            return older[-1].visibility
+        if stretch:
+            # What was before the oldest change that is known is not.
+            return HistoryVisibility.JOINED
+        if pos not in self.told_at:
+            return before
+        after = self.visibilities[bisect_right(self.visibility_positions, pos) - 1]
+        return max(before, after, key=_ORDER.index)
 
 
 class Visibility:
@@ -69,6 +108,12 @@ class Visibility:
         async with self._database.connection("visibility") as connection:
             return await read_view(connection, room_nid, user_id)
 
+    async def of_nobody(self, room_nid: int) -> RoomView:
+        """Return the view of somebody who was never in the room."""
+        async with self._database.connection("visibility") as connection:
+            changes = await key_histories.visibilities_of_rooms(connection, [room_nid])
+        return _view(UserID(""), changes.get(room_nid, ()), ())
+
     async def views(self, room_nids: Collection[int], user_id: UserID) -> dict[int, RoomView]:
         """Return the views that a user has of many rooms."""
         async with self._database.connection("visibility") as connection:
@@ -77,21 +122,27 @@ class Visibility:
 
 async def read_view(connection: Connection, room_nid: int, user_id: UserID) -> RoomView:
     """Read a view with two statements."""
-    changes = await state.key_history(connection, room_nid, "m.room.history_visibility", "")
+    changes = await key_histories.visibilities_of_rooms(connection, [room_nid])
     own = await state.key_history(connection, room_nid, "m.room.member", user_id)
-    return _view(user_id, changes, own)
+    return _view(user_id, changes.get(room_nid, ()), own)
 
 
 async def read_views(
     connection: Connection, room_nids: Collection[int], user_id: UserID
 ) -> dict[int, RoomView]:
     """Read a user's views of many rooms with two statements."""
-    changes = await key_histories.of_rooms(connection, room_nids, "m.room.history_visibility", "")
+    changes = await key_histories.visibilities_of_rooms(connection, room_nids)
     own = await key_histories.of_rooms(connection, room_nids, "m.room.member", user_id)
     return {nid: _view(user_id, changes.get(nid, ()), own.get(nid, ())) for nid in room_nids}
 
 
-def _view(user_id: UserID, changes: Sequence[KeyChange], own: Sequence[KeyChange]) -> RoomView:
+def _view(
+    user_id: UserID, visibilities: Sequence[VisibilityChange], own: Sequence[KeyChange]
+) -> RoomView:
+    changes = [each for each in visibilities if each.sub == 0]
+    filled_in = [
+        FilledIn(each.pos, each.sub, _visibility_of(each)) for each in visibilities if each.sub < 0
+    ]
     memberships: list[str | None] = [None]
     joined_until: float = 0
     for pos, _, core in own:
@@ -100,17 +151,23 @@ def _view(user_id: UserID, changes: Sequence[KeyChange], own: Sequence[KeyChange
         memberships.append(_decode(core)["content"].get("membership") if core else None)
     if memberships[-1] == "join":
         joined_until = float("inf")
+    # A room that came here with its state had that before its first event here.
+    has_come = bool(changes) and not changes[0].is_live
+    first = _visibility_of(changes[0]) if has_come else HistoryVisibility.SHARED
     return RoomView(
         user_id,
-        [0, *(pos for pos, _, _ in changes)],
-        [
-            HistoryVisibility.SHARED,
-            *(
-                parse_history_visibility(_decode(core)["content"] if core else None)
-                for _, _, core in changes
-            ),
-        ],
+        [0, *(each.pos for each in changes)],
+        [first, *map(_visibility_of, changes)],
         [0, *(pos for pos, _, _ in own)],
         memberships,
         joined_until,
+        filled_in,
+        frozenset(each.pos for each in changes if not each.is_live),
     )
+
+
+def _visibility_of(change: VisibilityChange) -> HistoryVisibility:
+    # "If no history_visibility is set … the visibility is assumed to be shared."
+    if change.is_create or change.core is None:
+        return HistoryVisibility.SHARED
+    return parse_history_visibility(_decode(change.core)["content"])

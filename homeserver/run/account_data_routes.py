@@ -11,8 +11,8 @@ from homeserver.services.tags import Tags
 
 def account_data_routes(base: Foundation) -> list[object]:
     """Put the operations on account data together."""
-    push_rules = PushRules(base.database, base.log_writer, base.tail)
-    account_data = AccountData(base.database, base.log_writer, base.tail, push_rules)
+    push_rules = PushRules(base.database, base.log_writer)
+    account_data = AccountData(base.database, base.log_writer, push_rules)
     return [
         AccountDataRoutes(account_data),
         TagRoutes(Tags(account_data)),

@@ -58,6 +58,7 @@ from homeserver.services.password_reset import PasswordReset
 from homeserver.services.passwords import Passwords
 from homeserver.services.profile_access import ProfileAccess
 from homeserver.services.profiles import Profiles
+from homeserver.services.push.web_push import VapidKey
 from homeserver.services.reauthentication import Reauthentication
 from homeserver.services.recaptcha import RecaptchaStage
 from homeserver.services.refresh_tokens import RefreshTokens
@@ -92,8 +93,12 @@ UNSTABLE_FEATURES = {
     # Dehydrated devices.
     "org.matrix.msc3814": True,
     "org.matrix.msc3827.stable": True,
+    # Pushers that can be switched off.
+    "org.matrix.msc3881": True,
     "org.matrix.msc3952_intentional_mentions": True,
     "org.matrix.msc3981": True,
+    # Web Push.
+    "org.matrix.msc4174": True,
     "org.matrix.msc4222": True,
     "org.matrix.msc4380": True,
     "org.matrix.msc4380.stable": True,
@@ -163,6 +168,7 @@ def account_routes(
     rooms: RoomLayer,
     keys: KeysLayer,
     profiles: Profiles,
+    web_push_key: VapidKey,
 ) -> list[object]:
     """Return the objects whose endpoints are those of accounts."""
     config = base.config
@@ -198,7 +204,9 @@ def account_routes(
         WellKnownRoutes(discovery),
         ProfileRoutes(profiles, access),
         CapabilitiesRoutes(
-            _capabilities(base, reauthentication, third_party_ids, token_requests, access)
+            _capabilities(
+                base, reauthentication, third_party_ids, token_requests, access, web_push_key
+            )
         ),
     ]
 
@@ -302,6 +310,7 @@ def _capabilities(
     third_party_ids: ThirdPartyIds,
     token_requests: LoginTokenRequests,
     profile_access: ProfileAccess,
+    web_push_key: VapidKey,
 ) -> Capabilities:
     return Capabilities(
         {
@@ -314,6 +323,9 @@ def _capabilities(
             ),
             "m.account_moderation": moderation_capability,
             "uk.timedout.msc4323": moderation_capability,
+            "org.matrix.msc4174.webpush": fixed_capability(
+                {"enabled": True, "vapid": web_push_key.public_key}
+            ),
             **profile_access.capabilities(),
         }
     )

@@ -21,6 +21,7 @@ from homeserver.run.followers import followers_of
 from homeserver.run.foundation import Foundation, foundation
 from homeserver.run.parts import Parts, parts_of
 from homeserver.run.presence_layer import PresenceLayer
+from homeserver.run.push_layer import add_push_followers, web_push_key_of
 from homeserver.run.receive_layer import ReceiveLayer
 from homeserver.run.room_layer import RoomLayer
 from homeserver.run.routes import routes_of
@@ -102,14 +103,16 @@ async def running_server(
     clock = clock or SystemClock()
     metrics, shutdown, tracer = Metrics(), Shutdown(), tracer_of(config.tracing)
     signing_key = await asyncio.to_thread(load_signing_key, config.signing_key_path)
+    web_push_key = await asyncio.to_thread(web_push_key_of, config)
     async with (
         foundation(config, clock=clock, metrics=metrics, shutdown=shutdown) as base,
         federation_layer(base, signing_key, tracer) as federation,
     ):
-        parts = parts_of(base, signing_key, federation)
+        parts = parts_of(base, signing_key, federation, web_push_key)
         dispatch = _dispatch(parts, tracer)
         http = HttpServer(dispatch, config.listeners, shutdown)
         followers = followers_of(base, parts.rooms)
+        add_push_followers(followers, base, parts.rooms, parts.push)
         addresses = await http.start()
         try:
             await followers.start()
@@ -117,19 +120,18 @@ async def running_server(
                 parts.receiving.inbox.start()
             yield RunningServer(addresses=addresses, parts=parts)
         finally:
-            await _stop(base, http, followers, parts.accounts)
+            await _stop(http, followers, parts)
             await asyncio.to_thread(tracer.stop)
 
 
-async def _stop(
-    base: Foundation, http: HttpServer, followers: Followers, accounts: AccountLayer
-) -> None:
-    base.shutdown.begin()
-    base.notifier.wake_all()
+async def _stop(http: HttpServer, followers: Followers, parts: Parts) -> None:
+    parts.base.shutdown.begin()
+    parts.base.notifier.wake_all()
     await http.drain()
     await followers.stop()
-    await accounts.last_seen.write()
-    await accounts.http.close()
+    await parts.push.sender.stop()
+    await parts.accounts.last_seen.write()
+    await parts.accounts.http.close()
 
 
 def _dispatch(parts: Parts, tracer: Tracer) -> Dispatch:

@@ -47,15 +47,15 @@ def followers_of(base: Foundation, rooms: RoomLayer) -> Followers:
         ProfilePropagation(base.database, rooms.member_profiles),
     )
     followers.add(search_index.FOLLOWER_NAME, search_index_of(base))
-    push_rules = PushRules(base.database, base.log_writer, base.tail)
-    account_data = AccountData(base.database, base.log_writer, base.tail, push_rules)
+    push_rules = PushRules(base.database, base.log_writer)
+    account_data = AccountData(base.database, base.log_writer, push_rules)
     followers.add(
         upgraded_room_settings.FOLLOWER_NAME,
         UpgradedRoomSettings(base.database, account_data, push_rules, server_name),
         begins_at_head=True,
     )
     if base.config.rooms.forget_on_leave:
-        forget_room = ForgetRoom(base.database, base.log_writer, base.tail)
+        forget_room = ForgetRoom(base.database, base.log_writer)
         followers.add(
             forget_on_leave.FOLLOWER_NAME,
             ForgetOnLeave(forget_room, server_name),

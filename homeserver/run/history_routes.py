@@ -64,7 +64,7 @@ def _initial_sync_routes(
 ) -> InitialSyncRoutes:
     database, tail, clock = base.database, base.tail, base.clock
     snapshots = RoomSnapshots(database, rooms.access, pages, rooms.read_state, tail, clock)
-    push_rules = PushRules(database, base.log_writer, tail)
+    push_rules = PushRules(database, base.log_writer)
     return InitialSyncRoutes(
         InitialSync(
             database,

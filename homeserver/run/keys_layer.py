@@ -38,7 +38,7 @@ def keys_layer(base: Foundation, remote: RemoteKeys) -> KeysLayer:
     )
     one_time_keys = OneTimeKeys(base.log_writer, remote, server_name)
     return KeysLayer(
-        uploads=DeviceKeyUploads(base.database, base.log_writer, base.tail),
+        uploads=DeviceKeyUploads(base.database, base.log_writer),
         queries=KeyQueries(base.database, remote, server_name),
         one_time_keys=one_time_keys,
         device_lists=DeviceLists(base.database, base.user_rooms, index),
@@ -52,8 +52,8 @@ def keys_routes(
 ) -> list[object]:
     """Put the operations on keys together."""
     server_name = ServerName(base.config.server.name)
-    cross_signing = CrossSigning(base.database, base.log_writer, base.tail, reauthentication)
-    signatures = KeySignatures(base.database, base.log_writer, base.tail, server_name)
+    cross_signing = CrossSigning(base.database, base.log_writer, reauthentication)
+    signatures = KeySignatures(base.database, base.log_writer, server_name)
     return [
         KeyRoutes(
             keys.uploads,

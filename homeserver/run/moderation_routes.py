@@ -53,8 +53,8 @@ def moderation_routes(
 
 def server_notices(base: Foundation, rooms: RoomLayer) -> ServerNotices:
     """Put the notices of the server to its users together."""
-    push_rules = PushRules(base.database, base.log_writer, base.tail)
-    tags = Tags(AccountData(base.database, base.log_writer, base.tail, push_rules))
+    push_rules = PushRules(base.database, base.log_writer)
+    tags = Tags(AccountData(base.database, base.log_writer, push_rules))
     return ServerNotices(
         base.config.server_notices,
         base.database,

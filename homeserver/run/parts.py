@@ -11,10 +11,12 @@ from homeserver.run.federation_layer import FederationLayer
 from homeserver.run.foundation import Foundation
 from homeserver.run.keys_layer import KeysLayer, keys_layer
 from homeserver.run.presence_layer import PresenceLayer, presence_layer
+from homeserver.run.push_layer import PushLayer, push_layer
 from homeserver.run.receive_layer import ReceiveLayer, receive_layer
 from homeserver.run.room_layer import RoomLayer, room_layer
 from homeserver.services.filters import Filters
 from homeserver.services.profiles import Profiles
+from homeserver.services.push.web_push import VapidKey
 from homeserver.services.third_party_invites import ThirdPartyInvites
 from homeserver.web.rate_limit import RateLimiter
 
@@ -31,11 +33,17 @@ class Parts(msgspec.Struct, frozen=True, kw_only=True):
     invites: ThirdPartyInvites
     keys: KeysLayer
     presence: PresenceLayer
+    push: PushLayer
     federation: FederationLayer
     receiving: ReceiveLayer
 
 
-def parts_of(base: Foundation, signing_key: SigningKey, federation: FederationLayer) -> Parts:
+def parts_of(
+    base: Foundation,
+    signing_key: SigningKey,
+    federation: FederationLayer,
+    web_push_key: VapidKey,
+) -> Parts:
     """Put the parts of a node together; nothing of them runs yet."""
     rate_limiter = RateLimiter(base.clock, base.metrics, base.config.rate_limits)
     accounts = account_layer(base, rate_limiter, signing_key)
@@ -54,6 +62,7 @@ def parts_of(base: Foundation, signing_key: SigningKey, federation: FederationLa
         ),
         keys=keys_layer(base, peers),
         presence=presence_layer(base),
+        push=push_layer(base, accounts, rooms, web_push_key),
         federation=federation,
         receiving=receive_layer(base, rooms, NoEventPeers(), federation.event_signatures),
     )

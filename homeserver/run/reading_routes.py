@@ -21,8 +21,8 @@ def receipts_of(base: Foundation, rooms: RoomLayer) -> Receipts:
 
 def reading_routes(base: Foundation, rooms: RoomLayer) -> list[object]:
     """Put the operations on receipts, read markers and typing together."""
-    push_rules = PushRules(base.database, base.log_writer, base.tail)
-    account_data = AccountData(base.database, base.log_writer, base.tail, push_rules)
+    push_rules = PushRules(base.database, base.log_writer)
+    account_data = AccountData(base.database, base.log_writer, push_rules)
     read_markers = ReadMarkers(base.database, rooms.timeline, account_data)
     receipts = receipts_of(base, rooms)
     typing = TypingNotifications(base.database, rooms.access, base.typing)

@@ -73,7 +73,7 @@ def _writing_routes(base: Foundation, rooms: RoomLayer, invites: ThirdPartyInvit
             server_name=ServerName(base.config.server.name),
         ),
         JoiningRoutes(rooms.memberships, rooms.aliases, invites),
-        JoinedRoomsRoutes(base.user_rooms, ForgetRoom(database, base.log_writer, base.tail)),
+        JoinedRoomsRoutes(base.user_rooms, ForgetRoom(database, base.log_writer)),
         RoomMembershipRoutes(
             rooms.memberships, LeaveRoom(rooms.memberships, notice_rooms), invites
         ),

@@ -10,6 +10,7 @@ from homeserver.run.health import HealthRoutes
 from homeserver.run.key_backup_routes import key_backup_routes
 from homeserver.run.moderation_routes import moderation_routes
 from homeserver.run.parts import Parts
+from homeserver.run.push_layer import push_routes
 from homeserver.run.reading_routes import reading_routes
 from homeserver.run.room_routes import room_routes
 from homeserver.run.search_routes import search_routes
@@ -25,7 +26,7 @@ def routes_of(parts: Parts) -> list[object]:
     presence = parts.presence
     sync = sync_layer(base, rooms, parts.keys, presence=presence.news)
     return [
-        *account_routes(base, accounts, rooms, parts.keys, parts.profiles),
+        *account_routes(base, accounts, rooms, parts.keys, parts.profiles, parts.push.web_push_key),
         *room_routes(base, rooms, parts.invites, parts.filters, presence),
         *account_data_routes(base),
         *reading_routes(base, rooms),
@@ -34,6 +35,7 @@ def routes_of(parts: Parts) -> list[object]:
         *moderation_routes(base, accounts, rooms),
         *to_device_routes(base, accounts),
         *key_backup_routes(base),
+        *push_routes(base, accounts, rooms, parts.push),
         PresenceRoutes(presence.presence),
         SyncRoutes(sync, parts.filters, presence.presence),
         HealthRoutes(base.metrics, {"database": lambda: _is_database_there(base)}, base.shutdown),

@@ -37,7 +37,7 @@ def sync_layer(
     """Put /sync together."""
     database, tail = base.database, base.tail
     account_data_changes = AccountDataChanges(tail)
-    push_rules = PushRules(database, base.log_writer, tail)
+    push_rules = PushRules(database, base.log_writer)
     own: list[GlobalStream] = [
         GlobalAccountData(database, account_data_changes, push_rules),
         DeviceListsStream(keys.device_lists),

@@ -90,7 +90,7 @@ class AccessTokens:
 
         position = await self._database.run_transaction(work, "begin_use_of_token")
         if position is not None:
-            self._changes.committed(row.user_id, position)
+            await self._changes.committed(row.user_id, position)
 
     def _refuse_expired(self, expires_ts: int | None) -> None:
         if self._is_expired(expires_ts):

@@ -9,8 +9,8 @@ from homeserver.services.token_cache import TokenCache
 class Announcer(Protocol):
     """Tells this node and the others how far the log has reached: the log's writer."""
 
-    def announce(self, position: int) -> None:
-        """Take a position that a transaction took and committed."""
+    async def told(self, position: int) -> None:
+        """Take a position that a transaction took, and return when this node knows it."""
         ...
 
 
@@ -21,7 +21,7 @@ class AccountChanges:
         self._cache = cache
         self._announcer = announcer
 
-    def committed(self, user_id: UserID, position: int) -> None:
+    async def committed(self, user_id: UserID, position: int) -> None:
         """Forget what this node remembers of the user's tokens, and announce the position."""
         self._cache.forget_user(user_id)
-        self._announcer.announce(position)
+        await self._announcer.told(position)

@@ -16,7 +16,6 @@ from homeserver.storage import account_data, memberships
 from homeserver.storage.account_data import GLOBAL
 from homeserver.storage.database import Connection, Database, Transaction
 from homeserver.streams.log_writer import LogWriter
-from homeserver.streams.tail import Tail
 
 # The specification has no limits here. Ours are far above what clients need: a list of
 # thousands of ignored users, an image pack, some entries for each of ten thousand rooms.
@@ -40,12 +39,9 @@ class AccountData:
     An empty content is a deletion (MSC3391): clients are told `{}`, and then it is not found.
     """
 
-    def __init__(
-        self, database: Database, log_writer: LogWriter, tail: Tail, push_rules: PushRules
-    ) -> None:
+    def __init__(self, database: Database, log_writer: LogWriter, push_rules: PushRules) -> None:
         self._database = database
         self._log_writer = log_writer
-        self._tail = tail
         self._push_rules = push_rules
 
     async def content(
@@ -111,8 +107,7 @@ class AccountData:
 
         position = await self._database.run_transaction(write, "account_data")
         if position is not None:
-            self._log_writer.announce(position)
-            await self._tail.reach(position)
+            await self._log_writer.told(position)
 
 
 async def _change(

@@ -55,7 +55,7 @@ class AccountMaking:
 
         user_id, device_id, position = await self._database.run_transaction(work, "register")
         if position is not None:
-            self._changes.committed(user_id, position)
+            await self._changes.committed(user_id, position)
         return user_id, device_id
 
     async def _make_once(

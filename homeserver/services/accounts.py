@@ -76,5 +76,5 @@ class Accounts:
 
         position = await self._database.run_transaction(change, operation)
         if position is not None:
-            self._changes.committed(user_id, position)
+            await self._changes.committed(user_id, position)
         return position is not None

@@ -34,7 +34,6 @@ from homeserver.storage.database import Connection, Database, Transaction
 from homeserver.storage.log import append_user_change
 from homeserver.streams.entries import CROSS_SIGNING_CHANGED
 from homeserver.streams.log_writer import LogWriter
-from homeserver.streams.tail import Tail
 from homeserver.web.params import Body, RequestFacts
 from homeserver.web.requester import Requester
 
@@ -61,12 +60,10 @@ class CrossSigning:
         self,
         database: Database,
         log_writer: LogWriter,
-        tail: Tail,
         reauthentication: Reauthentication,
     ) -> None:
         self._database = database
         self._log_writer = log_writer
-        self._tail = tail
         self._reauthentication = reauthentication
 
     async def upload(
@@ -95,8 +92,7 @@ class CrossSigning:
 
         position = await self._database.run_transaction(work, "cross_signing")
         if position is not None:
-            self._log_writer.announce(position)
-            await self._tail.reach(position)
+            await self._log_writer.told(position)
 
     async def _needs_confirmation(self, user_id: UserID, form: CrossSigningForm) -> bool:
         """Whether the request replaces a key; what is wrong with it is refused before that."""

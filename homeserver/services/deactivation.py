@@ -137,7 +137,7 @@ class Deactivation:
         position = await self._database.run_transaction(work, "deactivate_account")
         if position is None:
             return False
-        self._changes.committed(user_id, position)
+        await self._changes.committed(user_id, position)
         self._tasks.spawn("leave rooms of deactivated user", self._leave(user_id))
         return True
 

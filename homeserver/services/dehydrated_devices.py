@@ -152,7 +152,7 @@ class DehydratedDevices:
         return await append_user_changes(tx, user_id, changes)
 
     async def _committed(self, user_id: UserID, position: int) -> None:
-        self._changes.committed(user_id, position)
+        await self._changes.committed(user_id, position)
         await self._tail.reach(position)
 
 

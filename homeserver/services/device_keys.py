@@ -39,7 +39,6 @@ from homeserver.storage.log import append_user_changes
 from homeserver.storage.one_time_keys import OneTimeKeyRow
 from homeserver.streams.entries import DEVICE_KEYS_CHANGED, ONE_TIME_KEYS_CHANGED
 from homeserver.streams.log_writer import LogWriter
-from homeserver.streams.tail import Tail
 
 # None of these is in the specification. Olm accounts keep at most a hundred one-time keys of
 # theirs, and a signed key has some 300 bytes, but post-quantum ones will have some thousands.
@@ -76,10 +75,9 @@ class KeysUpload(msgspec.Struct, frozen=True):
 class DeviceKeyUploads:
     """Takes the keys of devices; an upload that says what is known already changes nothing."""
 
-    def __init__(self, database: Database, log_writer: LogWriter, tail: Tail) -> None:
+    def __init__(self, database: Database, log_writer: LogWriter) -> None:
         self._database = database
         self._log_writer = log_writer
-        self._tail = tail
 
     async def upload(
         self, user_id: UserID, device_id: DeviceID | None, form: KeysForm
@@ -106,8 +104,7 @@ class DeviceKeyUploads:
 
         counts, position = await self._database.run_transaction(work, "keys_upload")
         if position is not None:
-            self._log_writer.announce(position)
-            await self._tail.reach(position)
+            await self._log_writer.told(position)
         return counts
 
 

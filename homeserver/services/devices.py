@@ -66,7 +66,7 @@ class Devices:
                 raise NotFound("You have no such device")
             return await append_user_change(tx, user_id, DEVICE_CHANGED, device_id=device_id)
 
-        self._changes.committed(
+        await self._changes.committed(
             user_id, await self._database.run_transaction(work, "rename_device")
         )
 
@@ -85,7 +85,7 @@ class Devices:
 
         position = await self._database.run_transaction(work, "create_device")
         if position is not None:
-            self._changes.committed(user_id, position)
+            await self._changes.committed(user_id, position)
         return position is not None
 
     async def remove(self, user_id: UserID, device_ids: Sequence[DeviceID]) -> None:
@@ -97,7 +97,7 @@ class Devices:
 
         position = await self._database.run_transaction(work, "remove_devices")
         if position is not None:
-            self._changes.committed(user_id, position)
+            await self._changes.committed(user_id, position)
 
     async def log_out(self, requester: Requester) -> None:
         """End the session of a request, with its device. Spec: client-server-api/#login"""
@@ -113,7 +113,7 @@ class Devices:
             return await append_user_change(tx, requester.user_id, TOKENS_REVOKED)
 
         position = await self._database.run_transaction(work, "log_out")
-        self._changes.committed(requester.user_id, position)
+        await self._changes.committed(requester.user_id, position)
 
     async def log_out_everywhere(self, user_id: UserID) -> None:
         """End all sessions of a user, with their devices."""
@@ -122,7 +122,7 @@ class Devices:
             return await append_removals(tx, user_id, await remove_all(tx, user_id))
 
         position = await self._database.run_transaction(work, "log_out_everywhere")
-        self._changes.committed(user_id, position)
+        await self._changes.committed(user_id, position)
 
 
 async def remove_all(

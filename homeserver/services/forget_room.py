@@ -7,16 +7,14 @@ from homeserver.storage.database import Database, Transaction
 from homeserver.storage.memberships import MembershipRow
 from homeserver.streams.entries import ROOM_FORGOTTEN
 from homeserver.streams.log_writer import LogWriter
-from homeserver.streams.tail import Tail
 
 
 class ForgetRoom:
     """Hides rooms that users have left from them."""
 
-    def __init__(self, database: Database, log_writer: LogWriter, tail: Tail) -> None:
+    def __init__(self, database: Database, log_writer: LogWriter) -> None:
         self._database = database
         self._log_writer = log_writer
-        self._tail = tail
 
     async def forget(self, user_id: UserID, room_id: RoomID) -> None:
         """Forget a room; again changes nothing.
@@ -40,8 +38,7 @@ class ForgetRoom:
             return position
 
         position = await self._database.run_transaction(write, "forget_room")
-        self._log_writer.announce(position)
-        await self._tail.reach(position)
+        await self._log_writer.told(position)
 
 
 def _left(row: MembershipRow | None, room_id: RoomID, user_id: UserID) -> MembershipRow:

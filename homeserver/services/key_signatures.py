@@ -29,7 +29,6 @@ from homeserver.storage.device_keys import StoredKey
 from homeserver.storage.log import append_user_changes
 from homeserver.streams.entries import CROSS_SIGNING_CHANGED, DEVICE_KEYS_CHANGED, USERS_SIGNED
 from homeserver.streams.log_writer import LogWriter
-from homeserver.streams.tail import Tail
 
 # Ours: a client signs what it has just verified, or each of its user's devices once.
 MAX_SIGNED: Final = 1_000
@@ -58,12 +57,9 @@ class _Signer(msgspec.Struct, frozen=True):
 class KeySignatures:
     """Takes signatures after each has been verified."""
 
-    def __init__(
-        self, database: Database, log_writer: LogWriter, tail: Tail, server_name: ServerName
-    ) -> None:
+    def __init__(self, database: Database, log_writer: LogWriter, server_name: ServerName) -> None:
         self._database = database
         self._log_writer = log_writer
-        self._tail = tail
         self._server_name = server_name
 
     async def upload(self, user_id: UserID, signed: SignedObjects) -> JsonObject:
@@ -79,8 +75,7 @@ class KeySignatures:
 
         failures, position = await self._database.run_transaction(work, "key_signatures")
         if position is not None:
-            self._log_writer.announce(position)
-            await self._tail.reach(position)
+            await self._log_writer.told(position)
         return failures
 
     async def _take(

@@ -17,11 +17,11 @@ that is recorded, it goes out again with the same Message-ID.
 import secrets
 import ssl
 from collections.abc import Mapping
+from datetime import UTC, datetime
 from email.headerregistry import Address
 from email.message import EmailMessage
 from email.policy import SMTP
 from email.utils import format_datetime, parseaddr
-from datetime import UTC, datetime
 from typing import Final
 
 import aiosmtplib

@@ -79,4 +79,4 @@ class PasswordChange:
             return await append_removals(tx, user_id, removed)
 
         position = await self._database.run_transaction(work, "change_password")
-        self._changes.committed(user_id, position)
+        await self._changes.committed(user_id, position)

@@ -80,4 +80,4 @@ class PasswordReset:
             return user_id, await append_removals(tx, user_id, removed)
 
         user_id, position = await self._database.run_transaction(work, "reset_password")
-        self._changes.committed(user_id, position)
+        await self._changes.committed(user_id, position)

@@ -41,6 +41,14 @@ class ProfileAccess:
                 # Users who do not exist are refused alike, as the specification recommends.
                 raise Forbidden("You share no room with this user")
 
+    async def check_server_may_read(self, server: ServerName, user_id: UserID) -> None:
+        """Raises Forbidden: no user of the server may read the profile of a local user."""
+        if self._section.readable_by != "acquaintances":
+            return
+        async with self._database.connection("profile_access") as connection:
+            if not await profiles.is_acquainted_with_server(connection, server, user_id):
+                raise Forbidden("No user of your server shares a room with this user")
+
     def check_may_change(self, requester: Requester, user_id: UserID, name: str) -> None:
         """Raises Forbidden, GuestAccessForbidden."""
         if requester.user_id != user_id:

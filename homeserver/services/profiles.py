@@ -105,7 +105,7 @@ class Profiles:
 
         position = await self._database.run_transaction(write, "change_profile")
         if position is not None:
-            self._log_writer.announce(position)
+            await self._log_writer.told(position)
 
 
 async def name_new_user(tx: Transaction, user_id: UserID) -> None:

@@ -22,7 +22,6 @@ from homeserver.storage import push_rules
 from homeserver.storage.database import Connection, Database, Transaction
 from homeserver.streams.log_writer import LogWriter
 from homeserver.streams.personal_rules import DEFAULT_RULES, decode_rules
-from homeserver.streams.tail import Tail
 
 # The type of the account data that shows the rules to clients.
 PUSH_RULES: Final = "m.push_rules"
@@ -35,10 +34,9 @@ _encode: Final = msgspec.json.Encoder().encode
 class PushRules:
     """Reads and changes the push rules of users."""
 
-    def __init__(self, database: Database, log_writer: LogWriter, tail: Tail) -> None:
+    def __init__(self, database: Database, log_writer: LogWriter) -> None:
         self._database = database
         self._log_writer = log_writer
-        self._tail = tail
 
     async def of_user(self, user_id: UserID) -> RuleSet:
         """Return the rules in force for a user."""
@@ -124,8 +122,7 @@ class PushRules:
             return await push_rules.put(tx, user_id, changed)
 
         position = await self._database.run_transaction(write, "push_rules")
-        self._log_writer.announce(position)
-        await self._tail.reach(position)
+        await self._log_writer.told(position)
 
 
 def _content(user_id: UserID, rules: RuleSet) -> bytes:

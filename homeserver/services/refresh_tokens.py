@@ -49,7 +49,7 @@ class RefreshTokens:
 
         row, tokens, position = await self._database.run_transaction(work, "refresh")
         if position is not None:
-            self._changes.committed(row.user_id, position)
+            await self._changes.committed(row.user_id, position)
         if tokens is None:
             log.warning("refresh token reused", user_id=row.user_id, device_id=row.device_id)
             raise UnknownToken("The refresh token was used before", soft_logout=True)

@@ -81,7 +81,7 @@ class Sessions:
 
         tokens, position = await self._database.run_transaction(work, "open_session")
         if position is not None:
-            self._changes.committed(user_id, position)
+            await self._changes.committed(user_id, position)
         return OpenedSession(user_id=user_id, device_id=device_id, tokens=tokens)
 
     async def _begin(

@@ -13,6 +13,9 @@ SOFT_FAILED = 4
 PARTIAL_STATE = 8
 # Set by PostgreSQL (migrations/0009), never by who writes an event.
 HAS_CHILDREN = 16
+# An event of another server's user that this server has to send to the others in the room: it came
+# by a handshake (send_join and the like), not by a transaction.
+PASSED_ON = 32
 # The key of an edit that has nothing to put in the place of what it edits.
 VOID_EDIT = ""
 

@@ -1,7 +1,7 @@
 """How single state keys changed in many rooms."""
 
 from collections.abc import Collection
-from typing import TypeAlias
+from typing import NamedTuple, TypeAlias
 
 from homeserver.storage.database import Connection
 
@@ -34,3 +34,74 @@ async def of_rooms(
     for row in rows:
         found.setdefault(row["room_nid"], []).append((row["pos"], row["event_nid"], row["core"]))
     return found
+
+
+class VisibilityChange(NamedTuple):
+    """A history visibility of a room: a change of its state, or an event that was filled in.
+
+    Of changes of the state, `sub` is 0; `is_live` tells those that are an event of that position
+    from those that came here with the state of others. Without `core` the key was removed.
+    `is_create`: the room begins there.
+    """
+
+    pos: int
+    sub: int
+    core: bytes | None
+    is_live: bool
+    is_create: bool
+
+
+async def visibilities_of_rooms(
+    connection: Connection, room_nids: Collection[int]
+) -> dict[int, list[VisibilityChange]]:
+    """Return every history visibility of each of some rooms, in order.
+
+    Rooms without any are absent.
+    """
+    rows = await connection.fetch(
+        """
+        SELECT c.room_nid, c.pos, 0 AS sub, e.core, coalesce(e.pos = c.pos AND e.sub = 0, false),
+               false
+        FROM state_keys k
+        CROSS JOIN unnest($1::bigint[]) AS w (room_nid)
+        JOIN state_changes c ON c.room_nid = w.room_nid AND c.key_nid = k.key_nid
+        LEFT JOIN events e ON e.event_nid = c.event_nid
+        WHERE k.type = 'm.room.history_visibility' AND k.state_key = ''
+        UNION ALL
+        SELECT e.room_nid, e.pos, e.sub, e.core, false, e.type = 'm.room.create'
+        FROM events e
+        WHERE e.room_nid = ANY ($1::bigint[]) AND e.pos IS NOT NULL AND e.state_key = ''
+          AND e.sub < 0 AND e.type IN ('m.room.history_visibility', 'm.room.create')
+        ORDER BY 1, 2, 3
+        """,
+        list(room_nids),
+    )
+    found: dict[int, list[VisibilityChange]] = {}
+    for room_nid, *change in rows:
+        found.setdefault(room_nid, []).append(VisibilityChange(*change))
+    return found
+
+
+async def stays_of_server(
+    connection: Connection, room_nid: int, server_name: str
+) -> list[tuple[int, int | None]]:
+    """Return from which position on, and up to which, each user of a server was in a room.
+
+    Without an end, the user still is.
+    """
+    rows = await connection.fetch(
+        """
+        SELECT h.pos, h.until FROM (
+            SELECT c.pos, e.core, lead(c.pos) OVER (PARTITION BY c.key_nid ORDER BY c.pos) AS until
+            FROM state_changes c
+            JOIN state_keys k ON k.key_nid = c.key_nid
+            LEFT JOIN events e ON e.event_nid = c.event_nid
+            WHERE c.room_nid = $1 AND k.type = 'm.room.member'
+              AND right(k.state_key, length($2) + 1) = ':' || $2
+        ) h
+        WHERE convert_from(h.core, 'UTF8')::jsonb -> 'content' ->> 'membership' = 'join'
+        """,
+        room_nid,
+        server_name,
+    )
+    return [(row["pos"], row["until"]) for row in rows]

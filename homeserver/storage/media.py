@@ -131,9 +131,7 @@ async def delete(tx: Transaction, origin: str, media_id: str) -> bool:
 
 async def delete_expired(connection: Connection, now_ts: int) -> None:
     """Forget announced IDs whose content has not come in time."""
-    await connection.execute(
-        "DELETE FROM media WHERE sha256 IS NULL AND expires_ts <= $1", now_ts
-    )
+    await connection.execute("DELETE FROM media WHERE sha256 IS NULL AND expires_ts <= $1", now_ts)
 
 
 async def lock_uploader(tx: Transaction, user_id: str) -> None:
@@ -169,9 +167,7 @@ async def usage_since(connection: Connection, user_id: str, since_ts: int) -> Up
     return UploadUsage(row["files"], row["byte_count"], row["oldest_ts"])
 
 
-async def touch(
-    connection: Connection, keys: Sequence[tuple[str, str]], now_ts: int
-) -> None:
+async def touch(connection: Connection, keys: Sequence[tuple[str, str]], now_ts: int) -> None:
     """Write down that media, by origin and ID, has been read."""
     await connection.execute(
         """

@@ -41,9 +41,7 @@ async def mark_stored(tx: Transaction, sha256: bytes) -> bool:
 
     False: they were removed meanwhile, because too long has passed since.
     """
-    status = await tx.execute(
-        "UPDATE media_blobs SET is_stored = true WHERE sha256 = $1", sha256
-    )
+    status = await tx.execute("UPDATE media_blobs SET is_stored = true WHERE sha256 = $1", sha256)
     return status == "UPDATE 1"
 
 

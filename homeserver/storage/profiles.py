@@ -107,3 +107,26 @@ async def is_acquainted(connection: Connection, viewer: str, user_id: str) -> bo
         user_id,
     )
     return found
+
+
+async def is_acquainted_with_server(connection: Connection, server: str, user_id: str) -> bool:
+    """Whether somebody of a server is acquainted with a user: see `is_acquainted`."""
+    found: bool = await connection.fetchval(
+        """
+        SELECT EXISTS (
+            SELECT 1 FROM memberships m
+            WHERE m.user_id = $2 AND (
+                m.membership = 'join'
+                AND EXISTS (SELECT 1 FROM open_rooms o WHERE o.room_nid = m.room_nid)
+                OR m.membership IN ('join', 'invite') AND EXISTS (
+                    SELECT 1 FROM memberships v
+                    WHERE v.room_nid = m.room_nid AND v.membership IN ('join', 'invite')
+                      AND right(v.user_id, length($1) + 1) = ':' || $1
+                )
+            )
+        )
+        """,
+        server,
+        user_id,
+    )
+    return found

@@ -5,7 +5,6 @@ from typing import NamedTuple
 
 from homeserver.protocol.identifiers import EventID, RoomID, UserID
 from homeserver.storage.database import Connection, Transaction
-from homeserver.storage.pushers import PusherRow
 
 
 class EventPush(NamedTuple):
@@ -282,11 +281,3 @@ async def missed_calls(connection: Connection, user_id: str, room_nids: Sequence
         list(room_nids),
     )
     return count
-
-
-async def claimed(connection: Connection, pusher: PusherRow, node_id: str) -> bool:
-    """Whether this node, and no other, sends for a pusher that is there."""
-    row = await connection.fetchrow(
-        "SELECT claim_node FROM pushers WHERE pusher_nid = $1", pusher.pusher_nid
-    )
-    return row is not None and row["claim_node"] == node_id

@@ -26,12 +26,16 @@ ACCOUNT_CHANGED: Final = "account_changed"
 # What the user has said before is redacted for those who come later.
 ACCOUNT_ERASED: Final = "account_erased"
 ROOM_FORGOTTEN: Final = "room_forgotten"
+# A membership of the entry's room, which this server is not in: an invite or a knock, or its end.
+MEMBERSHIP_OUTSIDE: Final = "membership_outside"
 # The display name or the avatar, which rooms tell their members.
 PROFILE_CHANGED: Final = "profile_changed"
 # Global account data, or that about the entry's room.
 ACCOUNT_DATA_CHANGED: Final = "account_data_changed"
 IGNORED_USERS_CHANGED: Final = "ignored_users_changed"
 PUSH_RULES_CHANGED: Final = "push_rules_changed"
+# The user may have a pusher that was not there before.
+PUSHERS_CHANGED: Final = "pushers_changed"
 
 
 class StateChange(NamedTuple):

@@ -97,6 +97,14 @@ class LogWriter:
         self._tail.expect(position)
         self._bus.announce(position)
 
+    async def told(self, position: int) -> None:
+        """Announce a position and wait until this node's readers know what it stands for.
+
+        Then the next request of the client whose change it was finds the change.
+        """
+        self.announce(position)
+        await self._tail.reach(position)
+
     async def _write_all(self) -> None:
         batch: Sequence[_Waiting] = ()
         try:

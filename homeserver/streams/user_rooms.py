@@ -7,11 +7,18 @@ from homeserver.protocol.identifiers import UserID
 from homeserver.storage import log, memberships
 from homeserver.storage.database import Database
 from homeserver.storage.memberships import MembershipRow
-from homeserver.streams.entries import ROOM_FORGOTTEN, EventEntry, LogEntry, UserEntry
+from homeserver.streams.entries import (
+    MEMBERSHIP_OUTSIDE,
+    ROOM_FORGOTTEN,
+    EventEntry,
+    LogEntry,
+    UserEntry,
+)
 from homeserver.streams.tail import Tail
 
 # About 200 bytes a room: 10,000 users in 20 rooms are 40 MB.
 MAX_USERS = 10_000
+_KINDS = frozenset({ROOM_FORGOTTEN, MEMBERSHIP_OUTSIDE})
 
 
 class UserRooms:
@@ -71,7 +78,7 @@ class UserRooms:
 
 def _users_changed_by(entry: LogEntry) -> Collection[str]:
     if isinstance(entry, UserEntry):
-        return (entry.user_id,) if entry.kind == ROOM_FORGOTTEN else ()
+        return (entry.user_id,) if entry.kind in _KINDS else ()
     if not isinstance(entry, EventEntry):
         return ()
     # State resolution may change the memberships of several users at one event of any type.
@@ -94,6 +101,9 @@ def _applied(
 ) -> dict[int, MembershipRow] | None:
     if isinstance(entry, EventEntry):
         return _with_membership(rooms, user_id, entry)
+    if isinstance(entry, UserEntry) and entry.kind == MEMBERSHIP_OUTSIDE:
+        # Only the database knows which, and the stripped state.
+        return None
     room_nid = entry.room_nid if isinstance(entry, UserEntry) else None
     if room_nid is None or room_nid not in rooms:
         return rooms

@@ -111,3 +111,17 @@ class Metrics:
             buckets=_REQUEST_BUCKETS,
             registry=self.registry,
         )
+        self.push_seconds = Histogram(
+            "homeserver_push_duration_seconds",
+            "Time of one attempt to send a notification, by kind of pusher and outcome.",
+            ("kind", "outcome"),
+            buckets=_REQUEST_BUCKETS,
+            registry=self.registry,
+        )
+        self.push_delay_seconds = Histogram(
+            "homeserver_push_delay_seconds",
+            "Time from the queueing of a notification to its delivery.",
+            ("kind",),
+            buckets=_REQUEST_BUCKETS,
+            registry=self.registry,
+        )

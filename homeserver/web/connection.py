@@ -13,6 +13,7 @@ from homeserver.web.params import RequestFacts
 # What a proxy may hand on as a request ID; anything else is not worth a log entry.
 _REQUEST_ID: Final = re.compile(r"[A-Za-z0-9._-]{1,64}")
 _MAX_USER_AGENT: Final = 512
+_MAX_ACCEPT_LANGUAGE: Final = 200
 # Stands among trusted proxies for whoever connects to a Unix socket.
 UNIX_PEERS: Final = "unix"
 _MAPPED_IPV4: Final = "::ffff:"
@@ -62,6 +63,7 @@ class ConnectionFacts:
             request_id=request_id or self._ids.next(),
             listener=self._listener,
             cookie=header_text(headers.get("Cookie", "")),
+            accept_language=header_text(headers.get("Accept-Language", "")[:_MAX_ACCEPT_LANGUAGE]),
         )
 
     def _is_trusted(self, address: str) -> bool:

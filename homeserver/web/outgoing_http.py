@@ -7,7 +7,7 @@ address between the check and the use.
 import ipaddress
 import socket
 from collections.abc import Mapping, Sequence
-from typing import Final
+from typing import Any, Final
 
 import aiohttp
 import msgspec
@@ -25,6 +25,7 @@ from homeserver.protocol.json_types import JsonValue
 _TIMEOUT: Final = aiohttp.ClientTimeout(total=10, connect=5)
 # Answers to forms are verdicts of a few hundred bytes.
 _MAX_ANSWER_BYTES: Final = 64 * 1024
+_NAT64: Final = ipaddress.IPv6Network("64:ff9b::/96")
 
 
 class AddressRules:
@@ -42,12 +43,22 @@ class AddressRules:
             return False
         candidates: list[ipaddress.IPv4Address | ipaddress.IPv6Address] = [parsed]
         if isinstance(parsed, ipaddress.IPv6Address):
-            inner = parsed.ipv4_mapped or parsed.sixtofour
-            if inner is not None:
-                candidates.append(inner)
+            candidates += _inner_addresses(parsed)
         if any(each in network for each in candidates for network in self._allowed):
             return True
         return not any(each in network for each in candidates for network in self._blocked)
+
+
+def _inner_addresses(address: ipaddress.IPv6Address) -> list[ipaddress.IPv4Address]:
+    """Return the IPv4 addresses to which packets for an IPv6 address may be led on."""
+    inner = [each for each in (address.ipv4_mapped, address.sixtofour) if each is not None]
+    inner += address.teredo or ()
+    low = int(address) & 0xFFFF_FFFF
+    # IPv4-compatible addresses, those of NAT64 gateways (RFC 6052), and ISATAP's (RFC 5214).
+    is_isatap = (int(address) >> 32) & 0xFDFF_FFFF == 0x5EFE
+    if int(address) >> 32 == 0 or address in _NAT64 or is_isatap:
+        inner.append(ipaddress.IPv4Address(low))
+    return inner
 
 
 class GuardedResolver(AbstractResolver):
@@ -71,6 +82,35 @@ class GuardedResolver(AbstractResolver):
     async def close(self) -> None:
         """Close the resolver."""
         await self._resolver.close()
+
+
+def guarded_connector(
+    rules: AddressRules,
+    *,
+    verify_tls: bool,
+    resolver: AbstractResolver | None = None,
+    limit_per_host: int = 0,
+) -> aiohttp.TCPConnector:
+    """Return what opens connections to permitted addresses only, however they were found.
+
+    `resolver` finds the addresses of names; None asks the system. `limit_per_host` 0 is none.
+    """
+
+    def open_socket(
+        address: tuple[Any, ...],  # family, kind, protocol, canonical name, address
+    ) -> socket.socket:
+        # The last moment: also for addresses that stand in the URL and are not resolved.
+        family, kind, protocol, _, target = address
+        if not rules.allows(target[0]):
+            raise OSError(None, "the address may not be contacted")
+        return socket.socket(family, kind, protocol)
+
+    return aiohttp.TCPConnector(
+        resolver=GuardedResolver(rules, resolver),
+        ssl=verify_tls,
+        socket_factory=open_socket,
+        limit_per_host=limit_per_host,
+    )
 
 
 class JsonAnswer(msgspec.Struct, frozen=True):
@@ -109,33 +149,46 @@ class OutgoingHttp:
         *,
         body: bytes | None = None,
         headers: Mapping[str, str] | None = None,
+        content_type: str = "application/json",
     ) -> JsonAnswer:
-        """Send a request with a body of JSON, or with none, and return the decoded answer.
+        """Send a request with a body, of JSON or else, or with none; return the decoded answer.
 
         `url` is sent as it is, percent-encoded already. Raises RemoteError: no answer in time,
         or one over 64 KiB.
         """
+        sent = dict(headers or {})
+        if body is not None:
+            sent["Content-Type"] = content_type
+        status, raw = await self._exchange(method, url, body, sent)
+        try:
+            return JsonAnswer(status, decode_json(raw))
+        except InvalidJson:
+            return JsonAnswer(status, None)
+
+    async def get_bytes(self, url: str) -> bytes:
+        """Return what is at an address. Raises RemoteError: any status but 200, too."""
+        status, raw = await self._exchange("GET", url, None, {})
+        if status != 200:
+            raise RemoteError(URL(url, encoded=True).host or "", "unexpected status", status=status)
+        return raw
+
+    async def _exchange(
+        self, method: str, url: str, body: bytes | None, headers: Mapping[str, str]
+    ) -> tuple[int, bytes]:
         try:
             target = URL(url, encoded=True)
         except ValueError as error:
             raise RemoteError("", "the address is no URL") from error
         host = target.host or ""
-        sent = dict(headers or {})
-        if body is not None:
-            sent["Content-Type"] = "application/json"
         try:
             if _is_address(host) and not self._rules.allows(host):
                 raise RemoteError(host, "the address may not be contacted")
             async with self._client().request(
-                method, target, data=body, headers=sent, allow_redirects=False
+                method, target, data=body, headers=headers, allow_redirects=False
             ) as response:
-                raw = await _read_all(response, host)
+                return response.status, await _read_all(response, host)
         except (aiohttp.ClientError, OSError, TimeoutError, ValueError) as error:
             raise RemoteError(host, str(error) or type(error).__name__) from error
-        try:
-            return JsonAnswer(response.status, decode_json(raw))
-        except InvalidJson:
-            return JsonAnswer(response.status, None)
 
     async def close(self) -> None:
         """Close the connections."""
@@ -144,9 +197,7 @@ class OutgoingHttp:
 
     def _client(self) -> ClientSession:
         if self._session is None:
-            connector = aiohttp.TCPConnector(
-                resolver=GuardedResolver(self._rules), ssl=self._verify_tls
-            )
+            connector = guarded_connector(self._rules, verify_tls=self._verify_tls)
             self._session = ClientSession(connector=connector, timeout=_TIMEOUT, trust_env=False)
         return self._session
 

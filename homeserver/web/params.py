@@ -60,6 +60,8 @@ class RequestFacts(msgspec.Struct, frozen=True, kw_only=True):
     listener: str
     # The `Cookie` header as it came.
     cookie: str = ""
+    # The `Accept-Language` header, shortened.
+    accept_language: str = ""
 
 
 class Upload(Protocol):

@@ -12,6 +12,7 @@ import msgspec
 from msgspec import structs
 from typing_extensions import get_type_hints
 
+from homeserver.protocol.content_uri import MediaID, parse_media_id
 from homeserver.protocol.errors import InvalidIdentifier
 from homeserver.protocol.identifiers import (
     DeviceID,
@@ -43,6 +44,7 @@ _PARSERS: Final[Mapping[object, Callable[[str], object]]] = {
     ServerName: parse_server_name,
     DeviceID: parse_device_id,
     KeyID: parse_key_id,
+    MediaID: parse_media_id,
 }
 
 

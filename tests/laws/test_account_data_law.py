@@ -39,8 +39,8 @@ class PersonalHistory(History):
         action = self._choice.choice((*notes_taken, *(self._mute, self._listen) * 3))
         node = self._choice.choice(self._nodes)
         base = node.base
-        rules = PushRules(base.database, base.log_writer, base.tail)
-        notes = AccountData(base.database, base.log_writer, base.tail, rules)
+        rules = PushRules(base.database, base.log_writer)
+        notes = AccountData(base.database, base.log_writer, rules)
         who, room = self._choice.choice(self._users), self._choice.choice(self._rooms)
         with suppress(MatrixError, ProtocolError):
             await action(notes, rules, who, room)

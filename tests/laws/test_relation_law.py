@@ -62,8 +62,8 @@ async def _room(nodes: list[Node], users: list[Requester], seed: int) -> Related
 
 async def _ignore(node: Node, who: Requester, other: Requester) -> None:
     base = node.base
-    push_rules = PushRules(base.database, base.log_writer, base.tail)
-    account_data = AccountData(base.database, base.log_writer, base.tail, push_rules)
+    push_rules = PushRules(base.database, base.log_writer)
+    account_data = AccountData(base.database, base.log_writer, push_rules)
     content: JsonObject = {"ignored_users": {other.user_id: {}}}
     await account_data.put(who.user_id, "m.ignored_user_list", content)
 

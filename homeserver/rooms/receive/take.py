@@ -37,7 +37,7 @@ from homeserver.rooms.state_keys import StateKeys
 from homeserver.rooms.write import RoomWriter
 from homeserver.storage import received_events
 from homeserver.storage.database import Database
-from homeserver.storage.event_writes import PARTIAL_STATE, REJECTED, SOFT_FAILED
+from homeserver.storage.event_writes import PARTIAL_STATE, PASSED_ON, REJECTED, SOFT_FAILED
 from homeserver.storage.received_events import AuthEdge, EventFacts
 from homeserver.telemetry.log import get_logger
 
@@ -54,6 +54,8 @@ class Incoming(NamedTuple):
 
     event: Event
     origin: ServerName
+    # This server passes it on to the others in the room, as if it were of a local user.
+    is_passed_on: bool = False
 
 
 class _Stored(NamedTuple):
@@ -115,11 +117,11 @@ class TakeEvents:
                 queue.popleft()
             if not queue:
                 break
-            event, origin = queue.popleft()
+            each = queue.popleft()
             try:
-                await self._take_one(room_id, event, origin, may_ask=may_ask)
+                await self._take_one(room_id, each, may_ask=may_ask)
             except Unjudged:
-                unjudged.append(event.event_id)
+                unjudged.append(each.event.event_id)
         return unjudged
 
     async def _take_run(self, room_id: RoomID, queue: Sequence[Incoming]) -> int:
@@ -127,15 +129,16 @@ class TakeEvents:
 
         async def build(head: RoomHead) -> Sequence[Built]:
             run: list[Built] = []
-            for event, _ in list(queue)[:MAX_RUN]:
+            for event, _, is_passed_on in list(queue)[:MAX_RUN]:
                 if not _is_simple(event, head, is_first=not run):
                     break
                 auth_nids = await self._judge.fits_head(event, head)
                 if auth_nids is None:
                     break
                 nid = await self._row_numbers.event()
-                run.append(await self._writer.builder.place(head, event, nid, auth_nids, Sent()))
-                head = run[-1].head
+                built = await self._writer.builder.place(head, event, nid, auth_nids, Sent())
+                run.append(_passed_on(built) if is_passed_on else built)
+                head = built.head
             return await self._unless_known(run)
 
         if not _is_follower(queue[0].event, await self._head(room_id)):
@@ -162,10 +165,9 @@ class TakeEvents:
             raise Unjudged
         return head
 
-    async def _take_one(
-        self, room_id: RoomID, event: Event, origin: ServerName, *, may_ask: bool
-    ) -> None:
+    async def _take_one(self, room_id: RoomID, incoming: Incoming, *, may_ask: bool) -> None:
         """Take an event at any place of the room, with whatever has to be asked for first."""
+        event, origin, is_passed_on = incoming
         if event.type == "m.room.create":
             log.warning("second create event", room_id=room_id, event_id=event.event_id)
             return
@@ -189,7 +191,8 @@ class TakeEvents:
             now = await self._stored(event, head)
             if now is None:
                 return []
-            return await self._build(head, event, now._replace(claimed=claimed))
+            built = await self._build(head, event, now._replace(claimed=claimed))
+            return [_passed_on(each) for each in built] if is_passed_on else built
 
         for built in await self._writer.write_settled(room_id, build):
             await self._remember(built)
@@ -327,6 +330,13 @@ class TakeEvents:
         room_nid, event_id = built.write.room.room_nid, built.event.event_id
         async with self._database.connection("close_gaps") as connection:
             await received_events.close_gaps(connection, room_nid, [event_id])
+
+
+def _passed_on(built: Built) -> Built:
+    row = built.write.event
+    return built._replace(
+        write=built.write._replace(event=row._replace(flags=row.flags | PASSED_ON))
+    )
 
 
 def _is_follower(event: Event, head: RoomHead) -> bool:

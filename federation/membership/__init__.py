@@ -1,0 +1,1 @@
+"""Coming into rooms of other servers, leaving them, inviting; and letting others do so here."""

@@ -1,0 +1,1 @@
+"""Sending events and EDUs to other servers."""

@@ -1,0 +1,1 @@
+"""Notifying users where they want to be notified."""

@@ -1,0 +1,75 @@
+"""A file that one writes and others read at the same time, from the beginning."""
+
+import asyncio
+from collections.abc import AsyncIterator
+
+from homeserver.errors import TooLarge
+from media_repo.file_reading import PIECE_BYTES, open_file
+from media_repo.spool import Spool, SpooledFile, SpoolWriter
+
+
+class Arrival:
+    """Content that is on its way from another server or an object store."""
+
+    def __init__(self) -> None:
+        self._writer: SpoolWriter | None = None
+        self._written = 0
+        self._file: SpooledFile | None = None
+        self._error: Exception | None = None
+        self._progress = asyncio.Event()
+
+    async def fill(self, spool: Spool, chunks: AsyncIterator[bytes], max_bytes: int) -> SpooledFile:
+        """Write what comes, to its end; readers follow. Raises what `chunks` raise, TooLarge.
+
+        The caller disposes of the file; whoever reads it already reads on. After an error the
+        file is gone. Call `ended` when nobody may begin to read any more.
+        """
+        try:
+            writer = self._writer = await asyncio.to_thread(SpoolWriter, spool.new_path())
+            self._tell()
+            async for chunk in chunks:
+                if self._written + len(chunk) > max_bytes:
+                    raise TooLarge(f"The content is larger than {max_bytes} bytes")
+                await asyncio.to_thread(writer.write, [chunk])
+                self._written += len(chunk)
+                self._tell()
+            self._file = await asyncio.to_thread(writer.finish)
+        except BaseException as error:
+            await self._abandon(error)
+            raise
+        self._tell()
+        return self._file
+
+    async def _abandon(self, error: BaseException) -> None:
+        self._error = error if isinstance(error, Exception) else ConnectionResetError()
+        self._tell()
+        if self._writer is not None:
+            await asyncio.shield(asyncio.to_thread(self._writer.abandon))
+
+    async def read(self) -> AsyncIterator[bytes]:
+        """Yield the content as it comes. Raises what broke it off."""
+        while self._writer is None:
+            await self._next()
+        opened = await open_file(self._writer.path)
+        try:
+            position = 0
+            while True:
+                while position == self._written:
+                    if self._file is not None:
+                        return
+                    await self._next()
+                count = min(self._written - position, PIECE_BYTES)
+                piece = await opened.read_at(position, count)
+                position += len(piece)
+                yield piece
+        finally:
+            opened.close()
+
+    async def _next(self) -> None:
+        if self._error is not None:
+            raise self._error
+        await self._progress.wait()
+
+    def _tell(self) -> None:
+        progress, self._progress = self._progress, asyncio.Event()
+        progress.set()

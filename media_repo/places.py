@@ -1,0 +1,190 @@
+"""Where the files of the store are: a folder, or a bucket.
+
+A key such as `sha256/ab/cd/abcd…` always stands for the same bytes. A file is there whole or not
+at all: in a folder it is renamed into place, a bucket shows an object when it is complete.
+"""
+
+import asyncio
+import datetime
+import os
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any, Final, Protocol
+
+import obstore
+from obstore.exceptions import BaseError, NotFoundError
+from obstore.store import AzureStore, GCSStore, ObjectStore, S3Store
+
+from media_repo.file_reading import PIECE_BYTES, read_file
+
+# What one upload to a bucket may hold in memory: a part of this size for each at once. Services
+# take at most 10,000 parts.
+_PART_BYTES: Final = 8 * 1024 * 1024
+_PARTS_AT_ONCE: Final = 3
+
+
+class PlaceUnavailable(Exception):
+    """The place cannot be reached or refuses us; later it may work."""
+
+
+class Place(Protocol):
+    """Keeps files by key. Everything but `local_path` raises PlaceUnavailable, OSError."""
+
+    def local_path(self, key: str) -> Path | None:
+        """Return where the file is, or would be; None: not on this machine."""
+        ...
+
+    async def put(self, key: str, path: Path) -> None:
+        """Take a file; one that is there already stays or is replaced by the same bytes.
+
+        The file at `path` may be gone afterwards.
+        """
+        ...
+
+    def read(self, key: str, start: int, end: int | None) -> AsyncIterator[bytes]:
+        """Yield the bytes from `start` up to but not with `end`, which is within the file.
+
+        Raises FileNotFoundError.
+        """
+        ...
+
+    async def size_of(self, key: str) -> int | None:
+        """Return how many bytes are there; None: there is no such file."""
+        ...
+
+    async def delete(self, key: str) -> None:
+        """Remove a file; it may be gone."""
+        ...
+
+    async def signed_url(self, key: str, seconds: int) -> str | None:
+        """Return a URL by which anybody can read the file for a while; None: there is none."""
+        ...
+
+
+class FolderPlace:
+    """A folder of this machine, or one that all machines share."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+
+    def local_path(self, key: str) -> Path:
+        """Return where the file is, or would be."""
+        return self._folder / key
+
+    async def put(self, key: str, path: Path) -> None:
+        """Rename a file, which must be on the same file system, into place."""
+        await asyncio.to_thread(_move_durably, path, self.local_path(key))
+
+    def read(self, key: str, start: int, end: int | None) -> AsyncIterator[bytes]:
+        """Yield bytes of a file. Raises FileNotFoundError."""
+        return read_file(self.local_path(key), start, end)
+
+    async def size_of(self, key: str) -> int | None:
+        """Return the size of a file; None: there is none."""
+        try:
+            return (await asyncio.to_thread(self.local_path(key).stat)).st_size
+        except FileNotFoundError:
+            return None
+
+    async def delete(self, key: str) -> None:
+        """Remove a file; it may be gone."""
+        await asyncio.to_thread(self.local_path(key).unlink, missing_ok=True)
+
+    async def signed_url(self, key: str, seconds: int) -> str | None:
+        """A folder has no URLs."""
+        return None
+
+
+class BucketPlace:
+    """A bucket of an object store, with a prefix or without."""
+
+    def __init__(self, store: ObjectStore) -> None:
+        self._store = store
+
+    def local_path(self, key: str) -> None:
+        """Nothing of it is on this machine."""
+
+    async def put(self, key: str, path: Path) -> None:
+        """Send a file, in parts when it is large; the object appears when all are there."""
+        try:
+            await obstore.put_async(
+                self._store,
+                key,
+                path,
+                chunk_size=_PART_BYTES,
+                max_concurrency=_PARTS_AT_ONCE,
+            )
+        except BaseError as error:
+            raise _unavailable(error) from error
+
+    async def read(self, key: str, start: int, end: int | None) -> AsyncIterator[bytes]:
+        """Yield bytes of an object. Raises FileNotFoundError, PlaceUnavailable."""
+        if start == end:
+            return
+        try:
+            if start == 0 and end is None:
+                found = await obstore.get_async(self._store, key)
+            else:
+                wanted: Any = {"offset": start} if end is None else (start, end)
+                found = await obstore.get_async(self._store, key, options={"range": wanted})
+            async for piece in found.stream(min_chunk_size=PIECE_BYTES):
+                yield bytes(piece)
+        except (NotFoundError, FileNotFoundError) as error:
+            raise FileNotFoundError(key) from error
+        except BaseError as error:
+            raise _unavailable(error) from error
+
+    async def size_of(self, key: str) -> int | None:
+        """Return the size of an object; None: there is none."""
+        try:
+            return (await obstore.head_async(self._store, key))["size"]
+        except (NotFoundError, FileNotFoundError):
+            return None
+        except BaseError as error:
+            raise _unavailable(error) from error
+
+    async def delete(self, key: str) -> None:
+        """Remove an object; it may be gone."""
+        try:
+            await obstore.delete_async(self._store, key)
+        except (NotFoundError, FileNotFoundError):
+            return
+        except BaseError as error:
+            raise _unavailable(error) from error
+
+    async def signed_url(self, key: str, seconds: int) -> str | None:
+        """Return a URL that the object store answers without credentials."""
+        if not isinstance(self._store, S3Store | GCSStore | AzureStore):
+            return None
+        lifetime = datetime.timedelta(seconds=seconds)
+        try:
+            return await obstore.sign_async(self._store, "GET", key, lifetime)
+        except BaseError as error:
+            raise _unavailable(error) from error
+
+
+def _unavailable(error: BaseError) -> PlaceUnavailable:
+    # The first line says what went wrong; the rest repeats the request, keys included.
+    return PlaceUnavailable(str(error).split("\n", 1)[0][:300])
+
+
+def _move_durably(source: Path, target: Path) -> None:
+    missing = [folder for folder in target.parents if not folder.exists()]
+    target.parent.mkdir(parents=True, exist_ok=True, mode=0o750)
+    # The name in the spool stays: the caller may have to do it again.
+    second = source.with_name(f"{source.name}.placed")
+    try:
+        os.link(source, second)
+    except OSError:
+        second = source  # a file system without hard links
+    second.replace(target)
+    for folder in (target.parent, *(new.parent for new in missing)):
+        _sync_folder(folder)
+
+
+def _sync_folder(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
