@@ -127,6 +127,18 @@ class RemoteKeys(Protocol):
         ...
 
 
+class RemoteDeviceLists(Protocol):
+    """The device lists of users of other servers."""
+
+    async def devices(self, user_id: UserID) -> JsonObject:
+        """Return the answer of a user's server about all devices of the user, unchecked.
+
+        Raises RemoteError.
+        Spec: server-server-api/#get_matrixfederationv1userdevicesuserid
+        """
+        ...
+
+
 class RemoteContent(Protocol):
     """Content that another server, or where it has sent us, begins to give out; unchecked."""
 
@@ -233,6 +245,19 @@ class EventPeers(Protocol):
         self, server: ServerName, room_id: RoomID, event_ids: Sequence[EventID], limit: int
     ) -> list[JsonObject]:
         """Spec: server-server-api/#get_matrixfederationv1backfillroomid"""
+        ...
+
+
+class EventsByTime(Protocol):
+    """Asks one other server for events at a time. Raises RemoteError."""
+
+    async def timestamp_to_event(
+        self, server: ServerName, room_id: RoomID, ts: int, *, forwards: bool
+    ) -> tuple[EventID, int]:
+        """Return the event closest to a time (ms), and the time that it is said to have.
+
+        Spec: server-server-api/#get_matrixfederationv1timestamp_to_eventroomid
+        """
         ...
 
 

@@ -3,8 +3,8 @@
 import asyncio
 from collections.abc import AsyncIterator
 
-from homeserver.errors import TooLarge
-from media_repo.file_reading import PIECE_BYTES, open_file
+from homeserver.errors import MatrixError, TooLarge
+from media_repo.file_reading import PIECE_BYTES, OpenFile, open_file
 from media_repo.spool import Spool, SpooledFile, SpoolWriter
 
 
@@ -13,27 +13,37 @@ class Arrival:
 
     def __init__(self) -> None:
         self._writer: SpoolWriter | None = None
+        # Shared by all readers; stays readable when the file is moved or removed.
+        self._opened: OpenFile | None = None
         self._written = 0
         self._file: SpooledFile | None = None
         self._error: Exception | None = None
         self._progress = asyncio.Event()
 
-    async def fill(self, spool: Spool, chunks: AsyncIterator[bytes], max_bytes: int) -> SpooledFile:
-        """Write what comes, to its end; readers follow. Raises what `chunks` raise, TooLarge.
+    async def fill(
+        self,
+        spool: Spool,
+        chunks: AsyncIterator[bytes],
+        *,
+        max_bytes: int | None = None,
+        too_large: MatrixError | None = None,
+    ) -> SpooledFile:
+        """Write what comes, to its end; readers follow. Raises what `chunks` raise, `too_large`.
 
-        The caller disposes of the file; whoever reads it already reads on. After an error the
-        file is gone. Call `ended` when nobody may begin to read any more.
+        The caller disposes of the file; whoever reads reads on. After an error it is gone.
         """
         try:
-            writer = self._writer = await asyncio.to_thread(SpoolWriter, spool.new_path())
+            writer = self._writer = SpoolWriter(spool.new_path())
+            await asyncio.to_thread(writer.write, [])
+            self._opened = await open_file(writer.path)
             self._tell()
             async for chunk in chunks:
-                if self._written + len(chunk) > max_bytes:
-                    raise TooLarge(f"The content is larger than {max_bytes} bytes")
+                if max_bytes is not None and self._written + len(chunk) > max_bytes:
+                    raise too_large or TooLarge()
                 await asyncio.to_thread(writer.write, [chunk])
                 self._written += len(chunk)
                 self._tell()
-            self._file = await asyncio.to_thread(writer.finish)
+            self._file = await asyncio.to_thread(writer.finish, [])
         except BaseException as error:
             await self._abandon(error)
             raise
@@ -48,22 +58,16 @@ class Arrival:
 
     async def read(self) -> AsyncIterator[bytes]:
         """Yield the content as it comes. Raises what broke it off."""
-        while self._writer is None:
-            await self._next()
-        opened = await open_file(self._writer.path)
-        try:
-            position = 0
-            while True:
-                while position == self._written:
-                    if self._file is not None:
-                        return
-                    await self._next()
-                count = min(self._written - position, PIECE_BYTES)
-                piece = await opened.read_at(position, count)
-                position += len(piece)
-                yield piece
-        finally:
-            opened.close()
+        position = 0
+        while True:
+            while self._opened is None or position == self._written:
+                if self._file is not None:
+                    return
+                await self._next()
+            count = min(self._written - position, PIECE_BYTES)
+            piece = await self._opened.read_at(position, count)
+            position += len(piece)
+            yield piece
 
     async def _next(self) -> None:
         if self._error is not None:

@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import weakref
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Final
@@ -17,6 +18,8 @@ class OpenFile:
     def __init__(self, path: Path) -> None:
         """Raises FileNotFoundError."""
         self._descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        # Also when nobody closes it: those who share it do not know who is the last.
+        self._close = weakref.finalize(self, os.close, self._descriptor)
         self._buffer = bytearray(PIECE_BYTES)
         self._may_not_wait = _NO_WAIT is not None
 
@@ -36,7 +39,7 @@ class OpenFile:
 
     def close(self) -> None:
         """Close the file."""
-        os.close(self._descriptor)
+        self._close()
 
     def _read_cached(self, offset: int, count: int) -> bytes | None:
         assert _NO_WAIT is not None

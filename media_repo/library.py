@@ -99,9 +99,12 @@ class Library:
         media = await self._row_of(uri)
         if self.is_local(uri):
             return await self._uploaded(uri, media, wanted)
-        if media is None and (not wanted.allow_remote or self._is_frozen_now(wanted)):
+        if media is not None:
+            return media
+        may_fetch = wanted.allow_remote or self._remote.is_fetching(uri)
+        if not may_fetch or self._is_frozen_now(wanted):
             raise NotFound
-        return media
+        return None
 
     async def _uploaded(self, uri: ContentUri, media: MediaRow | None, wanted: Wanted) -> MediaRow:
         if media is not None and media.sha256 is None and not self._is_expired(media):

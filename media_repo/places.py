@@ -5,7 +5,7 @@ at all: in a folder it is renamed into place, a bucket shows an object when it i
 """
 
 import asyncio
-import datetime
+import datetime as dt
 import os
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -15,7 +15,11 @@ import obstore
 from obstore.exceptions import BaseError, NotFoundError
 from obstore.store import AzureStore, GCSStore, ObjectStore, S3Store
 
+from homeserver.errors import MatrixError
+from homeserver.telemetry.log import get_logger
 from media_repo.file_reading import PIECE_BYTES, read_file
+
+log = get_logger(__name__)
 
 # What one upload to a bucket may hold in memory: a part of this size for each at once. Services
 # take at most 10,000 parts.
@@ -23,8 +27,12 @@ _PART_BYTES: Final = 8 * 1024 * 1024
 _PARTS_AT_ONCE: Final = 3
 
 
-class PlaceUnavailable(Exception):
+class PlaceUnavailable(MatrixError):
     """The place cannot be reached or refuses us; later it may work."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(503, "M_UNKNOWN", "The media store is out of reach, try again")
+        self.reason = reason
 
 
 class Place(Protocol):
@@ -34,11 +42,8 @@ class Place(Protocol):
         """Return where the file is, or would be; None: not on this machine."""
         ...
 
-    async def put(self, key: str, path: Path) -> None:
-        """Take a file; one that is there already stays or is replaced by the same bytes.
-
-        The file at `path` may be gone afterwards.
-        """
+    async def put(self, key: str, path: Path, byte_count: int) -> None:
+        """Take a file, unless one of its size is there already; it stays at `path` too."""
         ...
 
     def read(self, key: str, start: int, end: int | None) -> AsyncIterator[bytes]:
@@ -71,9 +76,9 @@ class FolderPlace:
         """Return where the file is, or would be."""
         return self._folder / key
 
-    async def put(self, key: str, path: Path) -> None:
-        """Rename a file, which must be on the same file system, into place."""
-        await asyncio.to_thread(_move_durably, path, self.local_path(key))
+    async def put(self, key: str, path: Path, byte_count: int) -> None:
+        """Give a file, which must be on the same file system, its place."""
+        await asyncio.to_thread(_place_durably, path, self.local_path(key), byte_count)
 
     def read(self, key: str, start: int, end: int | None) -> AsyncIterator[bytes]:
         """Yield bytes of a file. Raises FileNotFoundError."""
@@ -104,8 +109,10 @@ class BucketPlace:
     def local_path(self, key: str) -> None:
         """Nothing of it is on this machine."""
 
-    async def put(self, key: str, path: Path) -> None:
+    async def put(self, key: str, path: Path, byte_count: int) -> None:
         """Send a file, in parts when it is large; the object appears when all are there."""
+        if await self.size_of(key) == byte_count:
+            return
         try:
             await obstore.put_async(
                 self._store,
@@ -156,7 +163,7 @@ class BucketPlace:
         """Return a URL that the object store answers without credentials."""
         if not isinstance(self._store, S3Store | GCSStore | AzureStore):
             return None
-        lifetime = datetime.timedelta(seconds=seconds)
+        lifetime = dt.timedelta(seconds=seconds)
         try:
             return await obstore.sign_async(self._store, "GET", key, lifetime)
         except BaseError as error:
@@ -165,12 +172,18 @@ class BucketPlace:
 
 def _unavailable(error: BaseError) -> PlaceUnavailable:
     # The first line says what went wrong; the rest repeats the request, keys included.
-    return PlaceUnavailable(str(error).split("\n", 1)[0][:300])
+    reason = str(error).split("\n", 1)[0][:300]
+    log.error("media store out of reach", reason=reason)
+    return PlaceUnavailable(reason)
 
 
-def _move_durably(source: Path, target: Path) -> None:
-    missing = [folder for folder in target.parents if not folder.exists()]
-    target.parent.mkdir(parents=True, exist_ok=True, mode=0o750)
+def _place_durably(source: Path, target: Path, byte_count: int) -> None:
+    made: list[Path] = []
+    try:
+        if target.stat().st_size == byte_count:
+            return
+    except FileNotFoundError:
+        made = _make_folders(target.parent)
     # The name in the spool stays: the caller may have to do it again.
     second = source.with_name(f"{source.name}.placed")
     try:
@@ -178,8 +191,19 @@ def _move_durably(source: Path, target: Path) -> None:
     except OSError:
         second = source  # a file system without hard links
     second.replace(target)
-    for folder in (target.parent, *(new.parent for new in missing)):
+    for folder in (target.parent, *(new.parent for new in made)):
         _sync_folder(folder)
+
+
+def _make_folders(folder: Path) -> list[Path]:
+    """Make a folder and those above it that are missing; return which were."""
+    missing = []
+    above = folder
+    while not above.exists():
+        missing.append(above)
+        above = above.parent
+    folder.mkdir(parents=True, exist_ok=True, mode=0o750)
+    return missing
 
 
 def _sync_folder(folder: Path) -> None:

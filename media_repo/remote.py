@@ -17,7 +17,6 @@ from homeserver.telemetry.log import get_logger
 from homeserver.telemetry.tasks import Tasks
 from media_repo.arrivals import Arrival
 from media_repo.headers import filename_in, safe_content_type
-from media_repo.places import PlaceUnavailable
 from media_repo.scanning import Scans
 from media_repo.spool import SpooledFile
 from media_repo.steps import MediaWatcher
@@ -85,6 +84,7 @@ class RemoteCache:
         self._clock = clock
         self._max_bytes = max_bytes
         self._fetches: dict[ContentUri, _Fetch] = {}
+        self._running: set[asyncio.Task[None]] = set()
         self._slots = asyncio.Semaphore(_MAX_FETCHES)
 
     async def fetch(self, uri: ContentUri, timeout_ms: int) -> MediaRow:
@@ -103,20 +103,32 @@ class RemoteCache:
         if self._scans.is_on:
             return await asyncio.shield(fetch.done)
         head = await asyncio.shield(fetch.head)
-        return ArrivingMedia(head, fetch.arrival.read())
+        return ArrivingMedia(head, _passed_on(fetch))
+
+    def is_fetching(self, uri: ContentUri) -> bool:
+        """Whether the media is on its way."""
+        return uri in self._fetches
+
+    async def stop(self) -> None:
+        """Break off whatever is on its way; it is fetched again when somebody asks for it."""
+        for each in self._running:
+            each.cancel()
+        await asyncio.gather(*self._running, return_exceptions=True)
 
     def _fetch_of(self, uri: ContentUri, timeout_ms: int) -> _Fetch:
         fetch = self._fetches.get(uri)
         if fetch is None:
             fetch = self._fetches[uri] = _Fetch()
-            self._tasks.spawn("media remote fetch", self._run(uri, fetch, timeout_ms))
+            running = self._tasks.spawn("media remote fetch", self._run(uri, fetch, timeout_ms))
+            self._running.add(running)
+            running.add_done_callback(self._running.discard)
         return fetch
 
     async def _run(self, uri: ContentUri, fetch: _Fetch, timeout_ms: int) -> None:
         try:
             async with self._slots:
                 media = await self._bring(uri, fetch, timeout_ms)
-        except (MatrixError, RemoteError, PlaceUnavailable) as error:
+        except (MatrixError, RemoteError) as error:
             log.info("remote media cannot be had", origin=uri.origin, reason=str(error))
             fetch.fail(error)
         except BaseException:
@@ -140,12 +152,13 @@ class RemoteCache:
                 head = self._head_of(content)
                 fetch.head.set_result(head)
                 file = await fetch.arrival.fill(
-                    self._store.spool, content.chunks(), self._max_bytes
+                    self._store.spool,
+                    content.chunks(),
+                    max_bytes=self._max_bytes,
+                    too_large=_too_large(),
                 )
         except RemoteError as error:
             raise _refusal_of(error) from error
-        except TooLarge as error:
-            raise _too_large() from error
         return await self._keep(uri, head, file)
 
     def _head_of(self, content: RemoteContent) -> ContentHead:
@@ -178,6 +191,13 @@ class RemoteCache:
         media = await self._store.keep(file, add)
         assert media is not None
         return media
+
+
+async def _passed_on(fetch: _Fetch) -> AsyncIterator[bytes]:
+    """Yield the content as it comes; who has all of it finds it in the store."""
+    async for piece in fetch.arrival.read():
+        yield piece
+    await asyncio.wait([fetch.done])
 
 
 def _refusal_of(error: RemoteError) -> Exception:

@@ -3,6 +3,7 @@
 import asyncio
 import asyncio.subprocess
 import contextlib
+import os
 from collections import OrderedDict
 from collections.abc import Sequence
 from pathlib import Path
@@ -39,7 +40,7 @@ class CommandScanner:
         try:
             process = await asyncio.create_subprocess_exec(
                 *self._command,
-                str(path.absolute()),
+                os.fspath(path),
                 stdin=asyncio.subprocess.DEVNULL,
                 stdout=asyncio.subprocess.DEVNULL,
                 stderr=asyncio.subprocess.DEVNULL,

@@ -6,6 +6,7 @@ from homeserver.storage.media import MediaRow
 from homeserver.web.answers import Content, Download, Redirect
 from media_repo.headers import PRIVATE_CACHING, media_headers, safe_content_type
 from media_repo.library import Opened
+from media_repo.places import PlaceUnavailable
 from media_repo.remote import ArrivingMedia
 from media_repo.store import MediaStore
 
@@ -51,9 +52,9 @@ class Serving:
         """Return the answer for bytes of the store, whatever they are."""
 
         def read(start: int, end: int) -> AsyncIterator[bytes]:
-            if (start, end) == (0, byte_count):
-                return self._store.read(sha256)
-            return self._store.read(sha256, start, end)
+            is_whole = (start, end) == (0, byte_count)
+            pieces = self._store.read(sha256) if is_whole else self._store.read(sha256, start, end)
+            return _exactly(pieces, end - start)
 
         return Content(
             content_type=content_type,
@@ -68,6 +69,18 @@ class Serving:
         if not self._redirects or not isinstance(media, MediaRow) or media.sha256 is None:
             return None
         return await self._store.signed_url(media.sha256, _REDIRECT_SECONDS)
+
+
+async def _exactly(pieces: AsyncIterator[bytes], count: int) -> AsyncIterator[bytes]:
+    """Yield pieces; break the answer off when a damaged file has not as many bytes as it should."""
+    sent = 0
+    async for piece in pieces:
+        sent += len(piece)
+        if sent > count:
+            break
+        yield piece
+    if sent != count:
+        raise PlaceUnavailable("a file of the store has not the size that it should have")
 
 
 def redirect_to(url: str) -> Redirect:

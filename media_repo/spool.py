@@ -1,7 +1,8 @@
 """Files that are arriving: written under names that nobody else looks at, hashed on the way.
 
 Every process has a folder of its own inside the spool and holds a lock on it. What a process
-leaves behind that was killed is removed when the next one starts: its lock is gone with it.
+leaves behind that was killed is removed when the next one starts on the same host: its lock is
+gone with it. Folders of other hosts, on a disk that they share, are left to them.
 """
 
 import asyncio
@@ -9,8 +10,10 @@ import contextlib
 import fcntl
 import hashlib
 import os
+import re
 import secrets
 import shutil
+import socket
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Final
@@ -19,9 +22,10 @@ import msgspec
 
 from homeserver.errors import TooLarge
 
-# One step of writing and hashing in a thread: about half a millisecond of work.
-WRITE_BYTES: Final = 256 * 1024
+# One step of writing and hashing in a thread: about a millisecond of work. Most files are one step.
+WRITE_BYTES: Final = 1024 * 1024
 _NAME_BYTES: Final = 12
+_SAFE_NAME: Final = re.compile(r"[^0-9A-Za-z.]")
 _LOCK_NAME: Final = "lock"
 
 
@@ -40,35 +44,35 @@ class SpoolWriter:
         self.path: Final = path
         self.byte_count = 0
         self._hash = hashlib.sha256()
-        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
-        self._descriptor: int | None = os.open(path, flags, 0o640)
+        self._descriptor: int | None = None
 
     def write(self, pieces: list[bytes]) -> None:
-        """Append bytes."""
-        assert self._descriptor is not None
+        """Append bytes; the first call makes the file."""
+        descriptor = self._open()
         for piece in pieces:
             self._hash.update(piece)
             view = memoryview(piece)
             while view:
-                view = view[os.write(self._descriptor, view) :]
+                view = view[os.write(descriptor, view) :]
             self.byte_count += len(piece)
 
-    def finish(self) -> SpooledFile:
-        """Have the disk keep the bytes, and return the file."""
-        assert self._descriptor is not None
-        os.fsync(self._descriptor)
+    def finish(self, pieces: list[bytes]) -> SpooledFile:
+        """Append the last bytes, have the disk keep them all, and return the file."""
+        self.write(pieces)
+        os.fsync(self._open())
         self._close()
         return SpooledFile(self.path, self._hash.digest(), self.byte_count)
-
-    def write_and_finish(self, pieces: list[bytes]) -> SpooledFile:
-        """Append the last bytes and finish: one step for a small file."""
-        self.write(pieces)
-        return self.finish()
 
     def abandon(self) -> None:
         """Remove the file."""
         self._close()
         self.path.unlink(missing_ok=True)
+
+    def _open(self) -> int:
+        if self._descriptor is None:
+            flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
+            self._descriptor = os.open(self.path, flags, 0o640)
+        return self._descriptor
 
     def _close(self) -> None:
         if self._descriptor is not None:
@@ -81,7 +85,8 @@ class Spool:
 
     def __init__(self, folder: Path) -> None:
         self._root = folder
-        self._own = folder / secrets.token_hex(_NAME_BYTES)
+        self._host = _SAFE_NAME.sub("_", socket.gethostname())
+        self._own = folder / f"{self._host}-{secrets.token_hex(_NAME_BYTES)}"
         self._lock: int | None = None
 
     def open(self) -> None:
@@ -89,9 +94,8 @@ class Spool:
         self._root.mkdir(parents=True, exist_ok=True, mode=0o750)
         # Two that start at once must not take each other's new folder for a dead one.
         with _locked(self._root / _LOCK_NAME):
-            for folder in self._root.iterdir():
-                if folder.is_dir():
-                    _remove_if_dead(folder)
+            for folder in self._root.glob(f"{self._host}-*"):
+                _remove_if_dead(folder)
             self._own.mkdir(mode=0o750)
             self._lock = os.open(self._own / _LOCK_NAME, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC)
             fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -112,7 +116,7 @@ class Spool:
 
         The caller removes the file (`discard`), or gives it to the store, which takes it away.
         """
-        writer = await asyncio.to_thread(SpoolWriter, self.new_path())
+        writer = SpoolWriter(self.new_path())
         try:
             waiting: list[bytes] = []
             waiting_bytes = 0
@@ -126,7 +130,7 @@ class Spool:
                 if waiting_bytes >= WRITE_BYTES:
                     await asyncio.to_thread(writer.write, waiting)
                     waiting, waiting_bytes = [], 0
-            return await asyncio.to_thread(writer.write_and_finish, waiting)
+            return await asyncio.to_thread(writer.finish, waiting)
         except BaseException:
             await asyncio.shield(asyncio.to_thread(writer.abandon))
             raise

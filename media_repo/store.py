@@ -59,6 +59,7 @@ class MediaStore:
         self._tasks = tasks
         self._clock = clock
         self._fetching: dict[str, Arrival] = {}
+        self._running: set[asyncio.Task[None]] = set()
 
     async def keep(self, file: SpooledFile, add: Callable[[Transaction], Awaitable[_T]]) -> _T:
         """Put a file into the store and return what `add` returns, which must refer to it.
@@ -87,8 +88,7 @@ class MediaStore:
         if is_stored:
             return
         key = key_of(file.sha256)
-        if await self._place.size_of(key) != file.byte_count:
-            await self._place.put(key, file.path)
+        await self._place.put(key, file.path, file.byte_count)
 
     async def _cache_new(self, file: SpooledFile) -> None:
         key = key_of(file.sha256)
@@ -147,17 +147,25 @@ class MediaStore:
         arrival = self._fetching.get(key)
         if arrival is None:
             arrival = self._fetching[key] = Arrival()
-            self._tasks.spawn("media fetch", self._bring(key, arrival))
+            running = self._tasks.spawn("media fetch", self._bring(key, arrival))
+            self._running.add(running)
+            running.add_done_callback(self._running.discard)
         return arrival
 
     async def _bring(self, key: str, arrival: Arrival) -> None:
         try:
-            file = await arrival.fill(self.spool, self._place.read(key, 0, None), _UNLIMITED)
+            file = await arrival.fill(self.spool, self._place.read(key, 0, None))
             await self._cache.add(key, file.path, file.byte_count)
         except (FileNotFoundError, PlaceUnavailable) as error:
             log.warning("media cannot be fetched from the store", reason=str(error))
         finally:
             del self._fetching[key]
+
+    async def stop(self) -> None:
+        """Break off whatever is being brought into the cache."""
+        for each in self._running:
+            each.cancel()
+        await asyncio.gather(*self._running, return_exceptions=True)
 
     async def size_of(self, sha256: bytes) -> int | None:
         """Return how many bytes the place has; None: it does not have the file."""

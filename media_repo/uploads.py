@@ -153,7 +153,7 @@ class Uploads:
         async def complete(tx: Transaction) -> MediaRow | None:
             await self._quotas.check(tx, user_id, file.byte_count)
             if not await media_table.complete(tx, new):
-                raise CannotOverwriteMedia()
+                raise CannotOverwriteMedia
             return await media_table.find(tx, uri.origin, uri.media_id)
 
         media = await self._store.keep(file, complete)
@@ -174,7 +174,7 @@ class Uploads:
         if media.uploader != user_id:
             raise Forbidden("This media ID was made for somebody else")
         if media.sha256 is not None:
-            raise CannotOverwriteMedia()
+            raise CannotOverwriteMedia
         if media.expires_ts is not None and media.expires_ts <= self._clock.now_ms():
             raise NotFound("The media ID has expired")
 
@@ -215,15 +215,14 @@ class Uploads:
     async def _add(self, file: SpooledFile, facts: MediaFacts) -> MediaRow:
         new = self._new(_new_id(), file, facts)
 
-        async def add(tx: Transaction) -> MediaRow | None:
+        async def add(tx: Transaction) -> MediaRow:
             if facts.uploader is not None:
                 await self._quotas.check(tx, facts.uploader, file.byte_count)
             if not await media_table.insert(tx, new):
                 raise MatrixError(500, "M_UNKNOWN", "The media ID is taken")
-            return await media_table.find(tx, new.origin, new.media_id)
+            return media_table.row_of_new(new)
 
         media = await self._store.keep(file, add)
-        assert media is not None
         self._watcher.arrived(media)
         return media
 

@@ -26,6 +26,7 @@ class UploadWaits:
     def __init__(
         self,
         own_name: ServerName,
+        *,
         database: Database,
         tasks: Tasks,
         clock: Clock,

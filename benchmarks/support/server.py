@@ -4,7 +4,7 @@ import argparse
 import asyncio
 import shutil
 import tempfile
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -20,21 +20,23 @@ _SETTINGS = {"RATE_LIMITS_ENABLED": "false", "PASSWORDS_BCRYPT_COST": "4"}
 
 
 @contextmanager
-def stopped_server() -> Iterator[tuple[ServerProcess, Path]]:
-    """Make a server that was never started, and its data folder."""
+def stopped_server(
+    settings: Mapping[str, str] | None = None,
+) -> Iterator[tuple[ServerProcess, Path]]:
+    """Make a server that was never started, and its data folder; `settings` come on top."""
     folder = Path(tempfile.mkdtemp(prefix="homeserver-bench-"))
     folder.chmod(0o755)  # Started as root, PostgreSQL runs as another user.
     try:
         with server_processes() as make:
-            yield make(folder / "data", _SETTINGS), folder / "data"
+            yield make(folder / "data", {**_SETTINGS, **(settings or {})}), folder / "data"
     finally:
         shutil.rmtree(folder, ignore_errors=True)
 
 
 @contextmanager
-def running_server() -> Iterator[ServerProcess]:
+def running_server(settings: Mapping[str, str] | None = None) -> Iterator[ServerProcess]:
     """Start a server with an empty database."""
-    with stopped_server() as (server, _):
+    with stopped_server(settings) as (server, _):
         server.start()
         yield server
 

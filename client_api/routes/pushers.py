@@ -5,7 +5,6 @@ from typing import Annotated, Any
 import msgspec
 from msgspec import Meta
 
-from homeserver.services.push import kinds
 from homeserver.services.push.unsubscribing import UnsubscribePages
 from homeserver.services.pushers import NewPusher, Pushers
 from homeserver.web.answers import Empty, JsonBytes, Page
@@ -79,11 +78,10 @@ class PusherRoutes:
         if body.kind is None:
             await self._pushers.delete(requester.user_id, body.app_id, body.pushkey)
             return Empty()
-        is_web_push = body.kind == kinds.UNSTABLE_WEB_PUSH
         new = NewPusher(
             app_id=body.app_id,
             pushkey=body.pushkey,
-            kind=kinds.WEB_PUSH if is_web_push else body.kind,
+            kind=body.kind,
             app_display_name=body.app_display_name,
             device_display_name=body.device_display_name,
             profile_tag=body.profile_tag,

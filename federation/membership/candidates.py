@@ -17,6 +17,7 @@ from homeserver.protocol.identifiers import (
 )
 from homeserver.rooms.heads import Heads
 from homeserver.rooms.outside import OutsideMemberships
+from homeserver.rooms.stripped_state import senders_of
 from homeserver.telemetry.clock import Clock
 from homeserver.telemetry.log import get_logger
 
@@ -45,13 +46,16 @@ class Candidates:
     ) -> list[ServerName]:
         """Return servers that may be talked with, the likeliest to help first.
 
-        Those that the client names, that of who has invited the user, those that were in the room
-        when this server left it, that of the room ID.
+        Those that the client names, that of who has invited the user, those of whoever is named in
+        the stripped state, those that were in the room when this server left it, that of the room
+        ID.
         """
         found = [*via]
         row = await self._outside.of(user_id, room_id)
         if row is not None and row.membership == "invite":
             found.append(server_name_of(row.sender))
+        if row is not None and row.stripped_state is not None:
+            found += [server_name_of(each) for each in senders_of(row.stripped_state)]
         found += await self._former(room_id)
         if has_domain(room_id):
             found.append(server_name_of(room_id))

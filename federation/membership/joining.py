@@ -8,6 +8,7 @@ from weakref import WeakValueDictionary
 import msgspec
 
 from federation.membership.candidates import Candidates
+from federation.membership.completion import CompleteJoins
 from federation.membership.handshake import Handshake
 from federation.membership.template import AUTHORISING_USER, Membership, Template
 from federation.transport.client import MIB
@@ -40,8 +41,9 @@ _MAX_SIGNATURES: Final = 4
 class _Answer(msgspec.Struct, frozen=True):
     """What a server has answered to a join."""
 
-    state: list[JsonObject]
-    auth_chain: list[JsonObject]
+    # What stands in them is unchecked.
+    state: list[JsonValue]
+    auth_chain: list[JsonValue]
     event: JsonValue
     servers_in_room: list[ServerName]
     is_partial: bool
@@ -56,11 +58,13 @@ class RemoteJoins:
         candidates: Candidates,
         new_rooms: NewRoom,
         signatures: EventSignatures,
+        completion: CompleteJoins,
     ) -> None:
         self._handshake = handshake
         self._candidates = candidates
         self._new_rooms = new_rooms
         self._signatures = signatures
+        self._completion = completion
         # Of two users who join at once the second one finds the room here.
         self._locks: WeakValueDictionary[RoomID, asyncio.Lock] = WeakValueDictionary()
 
@@ -101,6 +105,8 @@ class RemoteJoins:
             )
         except (InvalidEvent, AuthRefusal) as error:
             raise RemoteBadAnswer(server, f"answers a join with nonsense: {error}") from error
+        if answer.is_partial:
+            await self._completion.begin()
         log.info(
             "joined through another server",
             room_id=wanted.room_id,

@@ -5,7 +5,7 @@ Spec: server-server-api/#published-room-directory
 
 from typing import Annotated, TypeAlias
 
-from msgspec import Meta, Struct, UnsetType, UNSET
+from msgspec import UNSET, Meta, Struct, UnsetType
 
 from homeserver.errors import Forbidden
 from homeserver.protocol.identifiers import ServerName
@@ -14,7 +14,7 @@ from homeserver.web.endpoint import Auth, RateLimit, endpoint
 from homeserver.web.params import Body, Query
 from homeserver.web.paths import FEDERATION_V1
 
-# "Defaults to 0 (no limit)."
+# Zero stands for no limit but the server's own.
 Limit: TypeAlias = Annotated[int, Meta(ge=0)]
 
 

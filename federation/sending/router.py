@@ -12,6 +12,7 @@ from homeserver.protocol import edu
 from homeserver.protocol.identifiers import DeviceID, EventID, RoomID, ServerName, UserID
 from homeserver.storage import outbound, room_servers, rooms
 from homeserver.storage.database import Database
+from homeserver.storage.event_writes import PASSED_ON
 from homeserver.storage.presence import PresenceState
 from homeserver.storage.receipts import PUBLIC, UNTHREADED
 from homeserver.streams.entries import (
@@ -120,9 +121,9 @@ class Router:
         record = entry.record
         is_own = record.sender.endswith(self._suffix)
         if not is_own:
-            if record.type != "m.room.member" or not await self._is_relayed(record.event_id):
+            if not record.flags & PASSED_ON:
                 return
-            # Its own server has made it.
+            # Its own server has made it, and has asked this one to bring it into the room.
             servers -= {ServerName(record.sender.partition(":")[2])}
         elif record.type == "m.room.member" and record.state_key is not None:
             servers |= self._taken_out(entry)
@@ -157,10 +158,6 @@ class Router:
         if device_id is not None:
             self._recipients.durable(servers, DeviceItem(entry.pos, user_id, device_id))
 
-    async def _is_relayed(self, event_id: EventID) -> bool:
-        async with self._database.connection("federation_router") as connection:
-            return bool(await outbound.relayed_among(connection, [event_id]))
-
     async def _route_receipt(self, entry: ReceiptEntry) -> None:
         if entry.receipt_type != PUBLIC or not entry.user_id.endswith(self._suffix):
             return
@@ -192,7 +189,7 @@ class Router:
             servers = await room_servers.servers_of_user(connection, self._own_name, user_id)
         self._recipients.durable(servers, item)
 
-    async def type(self, change: TypingChange) -> None:
+    async def tell_typing(self, change: TypingChange) -> None:
         """Tell of a local user who types, or has stopped."""
         if not change.user_id.endswith(self._suffix):
             return

@@ -34,8 +34,8 @@ class Shard:
         # Until it is known who lacks what, nothing is sent.
         self.is_ready = False
         self.outboxes: dict[ServerName, Outbox] = {}
-        # Outboxes that were dropped or have caught up while their cursor is recorded.
-        self.has_recorded: set[ServerName] = set()
+        # How far the log was routed into the outboxes when the shard was stored last.
+        self.routed = position
 
     def outbox(self, destination: ServerName) -> Outbox:
         """Return the outbox of a destination."""

@@ -52,7 +52,7 @@ class Destinations:
         self._listeners: list[WakeListener] = []
 
     def on_wake(self, listener: WakeListener) -> None:
-        """Call `listener` when a server that was left alone may be tried again, since it spoke."""
+        """Call `listener` when a server that was left alone has spoken, or has answered."""
         self._listeners.append(listener)
 
     async def is_backing_off(self, server: ServerName) -> bool:
@@ -84,6 +84,8 @@ class Destinations:
         log.info("server answers again", server=server)
         async with self._database.connection("destinations.succeeded") as connection:
             await destination_failures.delete(connection, server)
+        for listener in self._listeners:
+            listener(server)
 
     async def failed(
         self, server: ServerName, *, started_ts: int, retry_after_ms: int | None = None

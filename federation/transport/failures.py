@@ -1,7 +1,12 @@
 """How a request to another server can fail: variants of RemoteError."""
 
+from typing import Final
+
 from homeserver.errors import RemoteError
 from homeserver.protocol.json_types import JsonObject
+
+# Said with 502 or 504 about one content by a server that is well.
+_ABOUT_CONTENT: Final = ("M_NOT_YET_UPLOADED", "M_TOO_LARGE")
 
 
 class RemoteNotAllowed(RemoteError):
@@ -45,4 +50,6 @@ class RemoteRefusal(RemoteError):
     @property
     def is_temporary(self) -> bool:
         """Whether the same request may succeed later: the server is busy or broken."""
+        if self.errcode in _ABOUT_CONTENT:
+            return False
         return self.status is not None and (self.status >= 500 or self.status == 429)

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Final
 from urllib.parse import urlsplit
 
+from homeserver.config.check_single_sign_on import single_sign_on_faults
 from homeserver.config.decode import Fault
 from homeserver.config.model import Config
 from homeserver.config.sections.listeners import Listener
@@ -34,6 +35,8 @@ def faults_of(config: Config) -> list[Fault]:
         *_notice_faults(config),
         *_policy_server_faults(config),
         *_email_faults(config),
+        *_push_faults(config),
+        *single_sign_on_faults(config),
         *_federation_faults(config),
         *_missing_files(config),
     ]
@@ -143,6 +146,12 @@ def _email_faults(config: Config) -> Iterator[Fault]:
         yield Fault("email", "username and password need each other")
     if email.templates_dir is not None and not email.templates_dir.is_dir():
         yield Fault("email.templates_dir", f"there is no folder {email.templates_dir}")
+
+
+def _push_faults(config: Config) -> Iterator[Fault]:
+    contact = config.push.web_push_contact
+    if contact is not None and not contact.startswith(("mailto:", "https://")):
+        yield Fault("push.web_push_contact", f"{contact!r} must begin with mailto: or https://")
 
 
 def _turn_faults(config: Config) -> Iterator[Fault]:

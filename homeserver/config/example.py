@@ -139,6 +139,9 @@ def _items(sections: tuple[Section, ...]) -> Iterator[str]:
 
 def _explained(section: Section, name: str, indent: str) -> Iterator[str]:
     description, feature = description_of(type(section), name)
+    value = getattr(section, name)
+    if isinstance(value, Section):
+        description = description or text_of(type(value))
     later = f" (Takes effect with {feature}.)" if feature else ""
     yield from _comment(description + later, indent)
 

@@ -27,6 +27,7 @@ from homeserver.config.sections.server import ServerSection
 from homeserver.config.sections.server_notices import ServerNoticesSection
 from homeserver.config.sections.sessions import SessionsSection
 from homeserver.config.sections.signing import SigningSection
+from homeserver.config.sections.single_sign_on import SingleSignOnSection
 from homeserver.config.sections.third_party_ids import ThirdPartyIdsSection
 from homeserver.config.sections.to_device import ToDeviceSection
 from homeserver.config.sections.tracing import TracingSection
@@ -51,6 +52,7 @@ class Config(Section, frozen=True, kw_only=True):
     passwords: PasswordsSection = PasswordsSection()
     sessions: SessionsSection = SessionsSection()
     jwt: JwtSection = JwtSection()
+    single_sign_on: SingleSignOnSection = SingleSignOnSection()
     rooms: RoomsSection = RoomsSection()
     room_directory: RoomDirectorySection = RoomDirectorySection()
     user_directory: UserDirectorySection = UserDirectorySection()

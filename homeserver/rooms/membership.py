@@ -139,7 +139,7 @@ class Memberships:
         user_id = requester.user_id
         wanted = {**(content or {}), "membership": "leave"}
         head = await self._heads.head(room_id)
-        if head is None:
+        if head is None or not self._is_here(head):
             await self._peers.leave(user_id, room_id, wanted)
             return
 
@@ -269,13 +269,11 @@ class Memberships:
         return await self._writer.builder.build(head, draft, Sent(requester.device_id or ""))
 
     def _is_here(self, head: RoomHead) -> bool:
-        """Whether this server takes part in the room, or everybody has left it."""
-        suffix = f":{self._server_name}"
-        return head.joined == 0 or any(
-            entry.membership in ("join", "invite") and key[1].endswith(suffix)
-            for key, entry in head.state.items()
-            if key[0] == "m.room.member"
-        )
+        """Whether this server takes part in the room, or everybody has left it.
+
+        Of a room that others are still in, what is known here grows old.
+        """
+        return head.joined == 0 or bool(head.local_joined)
 
     async def _check_guest_access(self, head: RoomHead) -> None:
         entry = head.state.get(GUEST_ACCESS)

@@ -4,7 +4,7 @@ Spec: client-server-api/#restricted-rooms
 """
 
 from homeserver.errors import Forbidden, UnableToGrantJoin
-from homeserver.protocol.identifiers import RoomID, ServerName, UserID
+from homeserver.protocol.identifiers import RoomID, UserID
 from homeserver.protocol.json_types import JsonObject
 from homeserver.rooms.head import RoomHead
 from homeserver.storage import memberships
@@ -14,9 +14,8 @@ from homeserver.storage.database import Database
 class RestrictedJoins:
     """Adds the authorising user to joins that need one."""
 
-    def __init__(self, database: Database, server_name: ServerName) -> None:
+    def __init__(self, database: Database) -> None:
         self._database = database
-        self._suffix = f":{server_name}"
 
     async def authorised(self, head: RoomHead, user_id: UserID, content: JsonObject) -> JsonObject:
         """Return the content of a join event as the room's join rules want it.

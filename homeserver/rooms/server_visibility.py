@@ -122,4 +122,3 @@ def _is_about(facts: EventFacts, server: ServerName) -> bool:
 
 def _was_there(stays: Sequence[tuple[int, int | None]], pos: int, erased_pos: int) -> bool:
     return any(begin <= erased_pos and (end is None or end > pos) for begin, end in stays)
-

@@ -9,14 +9,13 @@ from typing import Final, NamedTuple
 import msgspec
 
 from homeserver.protocol.client_event import join_pdu, split_pdu
-from homeserver.protocol.history_visibility import HistoryVisibility, parse_history_visibility
 from homeserver.protocol.identifiers import EventID, RoomID, ServerName
 from homeserver.protocol.redaction import redact
 from homeserver.protocol.room_versions import rules_of
-from homeserver.rooms.event_cache import EventCache
-from homeserver.rooms.head import HISTORY_VISIBILITY
+from homeserver.protocol.sync_token import MAX_POSITION
 from homeserver.rooms.receive.known import KnownEvents, has_state, is_outlier
-from homeserver.storage import events, received_events, state
+from homeserver.rooms.server_visibility import ServerVisibility
+from homeserver.storage import event_times, events, received_events, state
 from homeserver.storage.database import Database
 from homeserver.storage.event_writes import REJECTED
 from homeserver.storage.events import PduRecord
@@ -27,7 +26,9 @@ MAX_MISSING: Final = 20
 MAX_BACKFILL: Final = 100
 # What is visited to find so many: history may be full of what nobody gets.
 _MAX_VISITED: Final = 500
-_PUBLIC: Final = (HistoryVisibility.WORLD_READABLE, HistoryVisibility.SHARED)
+_BATCH: Final = 20
+# Events have no times beyond: canonical JSON has no greater integers.
+_MAX_TS: Final = 2**53
 _decode: Final = msgspec.json.Decoder().decode
 
 
@@ -96,7 +97,8 @@ class StateBefore:
         if nids is None:
             return None
         return ServedState(
-            await served_events(self._database, nids[0]), await served_events(self._database, nids[1])
+            await served_events(self._database, nids[0]),
+            await served_events(self._database, nids[1]),
         )
 
     async def _nids(self, room_id: RoomID, event_id: EventID) -> tuple[list[int], set[int]] | None:
@@ -118,10 +120,12 @@ class History:
     What it may not see it gets redacted, so that the graph stays whole.
     """
 
-    def __init__(self, database: Database, known: KnownEvents, cache: EventCache) -> None:
+    def __init__(
+        self, database: Database, known: KnownEvents, visibility: ServerVisibility
+    ) -> None:
         self._database = database
         self._known = known
-        self._cache = cache
+        self._visibility = visibility
 
     async def between(
         self,
@@ -168,6 +172,31 @@ class History:
         served = await self._served(server, [facts])
         return served[0] if served else None
 
+    async def closest(
+        self, server: ServerName, room_nid: int, ts: int, *, forwards: bool
+    ) -> tuple[EventID, int] | None:
+        """Return the closest event at a time (ms) or after it (before it), and its time.
+
+        None: the server may see none such.
+        """
+        ts_in_range = max(-_MAX_TS, min(ts, _MAX_TS))
+        read = event_times.events_from if forwards else event_times.events_upto
+        place = (ts_in_range, -1 if forwards else MAX_POSITION, 0)
+        for _ in range(_MAX_VISITED // _BATCH):
+            async with self._database.connection("history") as connection:
+                rows = await read(connection, room_nid, place, MAX_POSITION, _BATCH)
+                ids = await received_events.ids_of(connection, [row.event_nid for row in rows])
+            facts = await self._known.facts(ids.values())
+            visible = await self._visibility.visible(server, list(facts.values()))
+            for row in rows:
+                if row.event_nid in visible:
+                    return ids[row.event_nid], row.origin_server_ts
+            if len(rows) < _BATCH:
+                break
+            last = rows[-1]
+            place = (last.origin_server_ts, last.pos, last.sub)
+        return None
+
     async def _walk(
         self,
         room_id: RoomID,
@@ -209,46 +238,14 @@ class History:
         return list(dict.fromkeys(prev for each in loaded.values() for prev in each.prev_events))
 
     async def _served(self, server: ServerName, facts: Sequence[EventFacts]) -> list[ServedEvent]:
-        visible = await self._visible(server, facts)
+        visible = await self._visibility.visible(server, facts)
         served = {
             each.event_id: each
-            for each in await served_events(self._database, [each.event_nid for each in facts], visible)
+            for each in await served_events(
+                self._database, [each.event_nid for each in facts], visible
+            )
         }
         return [served[each.event_id] for each in facts if each.event_id in served]
-
-    async def _visible(self, server: ServerName, facts: Sequence[EventFacts]) -> set[int]:
-        """Return the numbers of the events that the server's users may see."""
-        by_state: dict[int, list[EventFacts]] = {}
-        for each in facts:
-            by_state.setdefault(each.state_nid or 0, []).append(each)
-        visible: set[int] = set()
-        for state_nid, of_state in by_state.items():
-            if await self._may_see(server, state_nid):
-                visible.update(each.event_nid for each in of_state)
-            else:
-                visible.update(each.event_nid for each in of_state if _is_about(each, server))
-        return visible
-
-    async def _may_see(self, server: ServerName, state_nid: int) -> bool:
-        """Whether the history visibility in a state shows what follows to a server in the room."""
-        async with self._database.connection("history") as connection:
-            rows = await state.state_at_snapshot(connection, state_nid, [HISTORY_VISIBILITY])
-        loaded = await self._cache.get(row.event_nid for row in rows)
-        content = next((event.content for event in loaded.values()), None)
-        visibility = parse_history_visibility(content)
-        if visibility in _PUBLIC:
-            return True
-        async with self._database.connection("history") as connection:
-            entries = await state.state_at_snapshot(connection, state_nid)
-        members = {row.membership for row in entries if row.state_key.endswith(f":{server}")}
-        if visibility is HistoryVisibility.INVITED and "invite" in members:
-            return True
-        return "join" in members
-
-
-def _is_about(facts: EventFacts, server: ServerName) -> bool:
-    """Whether an event changes the membership of one of the server's users."""
-    return facts.membership is not None and (facts.state_key or "").endswith(f":{server}")
 
 
 async def served_events(

@@ -6,7 +6,11 @@ Spec: client-server-api/#stripped-state
 from collections.abc import Collection, Sequence
 from typing import Final
 
+import msgspec
+
+from homeserver.protocol.errors import InvalidIdentifier
 from homeserver.protocol.event import Event
+from homeserver.protocol.identifiers import UserID, parse_user_id
 from homeserver.protocol.json_types import JsonObject
 from homeserver.rooms.event_cache import EventCache
 from homeserver.rooms.head import RoomHead
@@ -21,6 +25,7 @@ STRIPPED_TYPES: Final = (
     "m.room.canonical_alias",
     "m.room.encryption",
 )
+_decode: Final = msgspec.json.Decoder(list[JsonObject]).decode
 _MEMBERS: Final = ("content", "sender", "state_key", "type")
 
 
@@ -49,3 +54,14 @@ def stripped(pdus: Sequence[JsonObject]) -> list[JsonObject]:
             key = (str(pdu["type"]), str(pdu["state_key"]))
             found.setdefault(key, {name: pdu[name] for name in _MEMBERS})
     return list(found.values())
+
+
+def senders_of(stripped_state: bytes) -> list[UserID]:
+    """Return who has sent stored stripped state, those first who set up the room."""
+    found: list[UserID] = []
+    for each in sorted(_decode(stripped_state), key=lambda event: event["type"] != "m.room.create"):
+        try:
+            found.append(parse_user_id(each["sender"]))
+        except InvalidIdentifier:
+            continue
+    return found

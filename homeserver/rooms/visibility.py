@@ -76,6 +76,13 @@ class RoomView(NamedTuple):
             memberships.append(_decode(record.core)["content"].get("membership"))
         return may_see_with(visibilities, memberships, joined_since=self.joined_until > pos)
 
+    def may_see_at(self, pos: int, sub: int) -> bool:
+        """Whether the user may see a message at a place."""
+        membership = self.memberships[bisect_left(self.membership_positions, pos) - 1]
+        return may_see_with(
+            [self.visibility_before(pos, sub)], [membership], joined_since=self.joined_until > pos
+        )
+
     def visibility_before(self, pos: int, sub: int) -> HistoryVisibility:
         """Return the visibility in the state before an event at a place.
 

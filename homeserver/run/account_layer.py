@@ -26,6 +26,11 @@ from homeserver.run.address_layer import (
 from homeserver.run.foundation import Foundation
 from homeserver.run.keys_layer import KeysLayer, keys_routes
 from homeserver.run.room_layer import RoomLayer
+from homeserver.run.single_sign_on_layer import (
+    SingleSignOnLayer,
+    single_sign_on_layer,
+    single_sign_on_routes,
+)
 from homeserver.services.access_tokens import AccessTokens
 from homeserver.services.account_changes import AccountChanges
 from homeserver.services.account_making import AccountMaking
@@ -67,6 +72,7 @@ from homeserver.services.registration_policy import RegistrationPolicy
 from homeserver.services.registration_tokens import RegistrationTokens
 from homeserver.services.sessions import Sessions
 from homeserver.services.shared_secret import SharedSecretRegistration
+from homeserver.services.single_sign_on.providers import SsoLogin, SsoStage
 from homeserver.services.third_party_ids import AddressBook, ThirdPartyIds
 from homeserver.services.token_cache import TokenCache
 from homeserver.services.token_issue import TokenIssuer
@@ -127,6 +133,7 @@ class AccountLayer(msgspec.Struct, frozen=True, kw_only=True):
     last_seen: LastSeen
     http: OutgoingHttp
     addresses: AddressLayer
+    single_sign_on: SingleSignOnLayer
 
 
 def account_layer(
@@ -159,6 +166,7 @@ def account_layer(
         last_seen=last_seen,
         http=http,
         addresses=address_layer(base, rate_limiter, signing_key, http),
+        single_sign_on=single_sign_on_layer(base),
     )
 
 
@@ -173,7 +181,8 @@ def account_routes(
     """Return the objects whose endpoints are those of accounts."""
     config = base.config
     uia = Uia(base.database, _stages(base, accounts), base.clock)
-    reauthentication = Reauthentication(uia, base.database)
+    providers = accounts.single_sign_on.providers
+    reauthentication = Reauthentication(uia, base.database, [each.id for each in providers])
     third_party_ids = third_party_ids_of(base, accounts.addresses, reauthentication)
     discovery = Discovery(config.discovery, base_url=_base_url(base))
     devices = Devices(base.database, accounts.changes, base.clock)
@@ -189,7 +198,12 @@ def account_routes(
     registration = _registration(base, accounts, uia)
     access = ProfileAccess(base.database, config.profiles, ServerName(config.server.name))
     pages = Pages()
+    uia_pages = UiaPages(uia, pages)
+    single_sign_on, sso_confirmation = single_sign_on_routes(
+        base, accounts.single_sign_on, accounts.names, accounts.changes, uia, uia_pages, pages
+    )
     return [
+        single_sign_on,
         *_own_account_routes(base, accounts, rooms, uia, reauthentication),
         *keys_routes(base, keys, reauthentication),
         *address_routes(accounts.addresses, third_party_ids, registration, pages),
@@ -199,7 +213,7 @@ def account_routes(
         LogoutRoutes(devices),
         RefreshRoutes(refresh),
         DeviceRoutes(devices, DeviceRemoval(reauthentication, devices)),
-        FallbackPageRoutes(UiaPages(uia, pages), LoginPage(pages)),
+        FallbackPageRoutes(uia_pages, sso_confirmation, LoginPage(pages)),
         VersionsRoutes({**UNSTABLE_FEATURES, **forced_encryption_features(config.rooms)}),
         WellKnownRoutes(discovery),
         ProfileRoutes(profiles, access),
@@ -259,6 +273,8 @@ def _stages(base: Foundation, accounts: AccountLayer) -> list[Stage]:
         RegistrationTokenStage(accounts.registration_tokens),
         EmailIdentityStage(accounts.addresses.validations),
     ]
+    if len(accounts.single_sign_on.providers):
+        stages.append(SsoStage())
     if registration.terms:
         stages.append(TermsStage(registration.terms))
     if registration.captcha.site_key is not None:
@@ -273,6 +289,8 @@ def _login_methods(
     methods: list[LoginMethod] = []
     if config.passwords.login_enabled:
         methods.append(PasswordLogin(accounts.password_check))
+    if len(accounts.single_sign_on.providers):
+        methods.append(SsoLogin(accounts.single_sign_on.providers))
     methods.append(TokenLogin(login_tokens, is_given_to_users=config.sessions.login_tokens_enabled))
     if config.jwt.enabled:
         methods.append(JwtLogin(config.jwt, accounts.names, accounts.accounts, base.clock))

@@ -11,6 +11,7 @@ from typing import Final
 
 import msgspec
 
+from federation.sending.sender import Sending
 from homeserver.config.model import Config
 from homeserver.run.account_layer import AccountLayer
 from homeserver.run.federation_layer import (
@@ -19,6 +20,7 @@ from homeserver.run.federation_layer import (
 )
 from homeserver.run.followers import followers_of
 from homeserver.run.foundation import Foundation, foundation
+from homeserver.run.media_layer import MediaLayer, media_layer, remote_media
 from homeserver.run.parts import Parts, parts_of
 from homeserver.run.presence_layer import PresenceLayer
 from homeserver.run.push_layer import add_push_followers, web_push_key_of
@@ -26,6 +28,7 @@ from homeserver.run.receive_layer import ReceiveLayer
 from homeserver.run.room_layer import RoomLayer
 from homeserver.run.routes import routes_of
 from homeserver.run.secret_files import load_signing_key
+from homeserver.run.sending_layer import add_federation_followers, sending_of
 from homeserver.streams.followers import Followers
 from homeserver.telemetry.clock import Clock, SystemClock
 from homeserver.telemetry.log import configure_logging, get_logger
@@ -81,6 +84,11 @@ class RunningServer(msgspec.Struct, frozen=True, kw_only=True):
         return self.parts.receiving
 
     @property
+    def media(self) -> MediaLayer:
+        """The media repository."""
+        return self.parts.media
+
+    @property
     def presence(self) -> PresenceLayer:
         """Who is there."""
         return self.parts.presence
@@ -107,31 +115,38 @@ async def running_server(
     async with (
         foundation(config, clock=clock, metrics=metrics, shutdown=shutdown) as base,
         federation_layer(base, signing_key, tracer) as federation,
+        media_layer(base, remote_media(base, federation)) as media,
     ):
-        parts = parts_of(base, signing_key, federation, web_push_key)
+        parts = parts_of(base, signing_key, federation, media, web_push_key)
         dispatch = _dispatch(parts, tracer)
         http = HttpServer(dispatch, config.listeners, shutdown)
         followers = followers_of(base, parts.rooms)
         add_push_followers(followers, base, parts.rooms, parts.push)
+        add_federation_followers(followers, parts)
+        sending = sending_of(parts)
         addresses = await http.start()
         try:
             await followers.start()
             if config.federation.enabled:
                 parts.receiving.inbox.start()
+                parts.memberships.completion.start()
+                await sending.start()
             yield RunningServer(addresses=addresses, parts=parts)
         finally:
-            await _stop(http, followers, parts)
+            await _stop(http, followers, sending, parts)
             await asyncio.to_thread(tracer.stop)
 
 
-async def _stop(http: HttpServer, followers: Followers, parts: Parts) -> None:
+async def _stop(http: HttpServer, followers: Followers, sending: Sending, parts: Parts) -> None:
     parts.base.shutdown.begin()
     parts.base.notifier.wake_all()
     await http.drain()
+    await sending.stop()
     await followers.stop()
     await parts.push.sender.stop()
     await parts.accounts.last_seen.write()
     await parts.accounts.http.close()
+    await parts.accounts.single_sign_on.http.close()
 
 
 def _dispatch(parts: Parts, tracer: Tracer) -> Dispatch:

@@ -15,6 +15,9 @@ from federation.keys.key_ring import KeyRing
 from federation.keys.notary import Notary
 from federation.keys.own_keys import OwnKeys
 from federation.policy import FederationPolicy
+from federation.remote_directories import FederationDirectories
+from federation.remote_keys import FederationKeys
+from federation.remote_users import FederationUsers
 from federation.routes.keys import KeyRoutes
 from federation.routes.version import VersionRoutes
 from federation.routes.well_known import ServerWellKnownRoutes
@@ -24,8 +27,10 @@ from federation.transport.destinations import Destinations
 from federation.transport.dns import SystemDns
 from federation.transport.server_names import ServerNames
 from federation.transport.well_known import WellKnown
+from homeserver.ports import RemoteDirectories, RemoteKeys, RemoteUsers
 from homeserver.protocol.identifiers import ServerName
 from homeserver.protocol.signing import SigningKey
+from homeserver.rooms.local_only import NoPeers
 from homeserver.run.foundation import Foundation
 from homeserver.telemetry.trace import Tracer
 from homeserver.web.authenticators import NoServerSignatures, ServerSignatures
@@ -45,6 +50,9 @@ class FederationLayer(msgspec.Struct, frozen=True, kw_only=True):
     # The ports of the same name.
     event_signatures: EventSignatures
     event_peers: FederationEvents
+    remote_users: RemoteUsers
+    remote_directories: RemoteDirectories
+    remote_keys: RemoteKeys
     notary: Notary
     server_signatures: ServerSignatures
 
@@ -103,6 +111,9 @@ async def federation_layer(
             key_ring=ring,
             event_signatures=EventSignatures(ring),
             event_peers=FederationEvents(client),
+            remote_users=FederationUsers(client) if settings.enabled else NoPeers(),
+            remote_directories=FederationDirectories(client) if settings.enabled else NoPeers(),
+            remote_keys=FederationKeys(client) if settings.enabled else NoPeers(),
             notary=Notary(own_keys=own_keys, ring=ring, database=base.database, clock=base.clock),
             server_signatures=signed_requests if settings.enabled else NoServerSignatures(),
         )

@@ -7,8 +7,10 @@ import msgspec
 
 from homeserver.ports import EventPeers, EventSignatures
 from homeserver.protocol.identifiers import ServerName
+from homeserver.rooms.erasure import Erasure
 from homeserver.rooms.heads import Heads
 from homeserver.rooms.receive.extremities import Extremities
+from homeserver.rooms.receive.fill_gap import FillGap
 from homeserver.rooms.receive.gaps import Gaps
 from homeserver.rooms.receive.inbox import Inbox
 from homeserver.rooms.receive.judge import Judge
@@ -20,9 +22,10 @@ from homeserver.rooms.receive.resolution import StateResolver
 from homeserver.rooms.receive.stage import ReceiveEvents, ServerAcls
 from homeserver.rooms.receive.states import RoomStates
 from homeserver.rooms.receive.take import TakeEvents
+from homeserver.rooms.server_visibility import ServerVisibility
 from homeserver.rooms.serving import AuthChains, History, StateBefore
+from homeserver.rooms.visibility import Visibility
 from homeserver.run.foundation import Foundation
-from homeserver.run.room_layer import RoomLayer
 from homeserver.run.room_writing import RoomWriting
 
 # Of one run of the process: no other run may ever have it.
@@ -45,13 +48,14 @@ class ReceiveLayer(msgspec.Struct, frozen=True, kw_only=True):
     auth_chains: AuthChains
     state_before: StateBefore
     history: History
+    fill_gap: FillGap
 
 
 def receive_layer(
-    base: Foundation, rooms: RoomLayer, peers: EventPeers, signatures: EventSignatures
+    base: Foundation, writing: RoomWriting, peers: EventPeers, signatures: EventSignatures
 ) -> ReceiveLayer:
     """Put it together; `inbox.start` sets it going."""
-    database, writing = base.database, rooms.writing
+    database = base.database
     cache, heads, keys = writing.cache, writing.heads, writing.state_keys
     known = KnownEvents(database, cache)
     states = RoomStates(database, writing.row_numbers, keys, StateResolver(database, cache))
@@ -97,9 +101,14 @@ def receive_layer(
         outliers=outliers,
         states=states,
         extremities=extremities,
+        fill_gap=FillGap(database, known, cache, outliers, peers),
         auth_chains=AuthChains(database, known),
         state_before=StateBefore(database, known),
-        history=History(database, known, cache),
+        history=History(
+            database,
+            known,
+            ServerVisibility(database, cache, Visibility(database), Erasure(database, base.tail)),
+        ),
     )
 
 

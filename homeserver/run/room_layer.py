@@ -5,7 +5,6 @@ import msgspec
 from homeserver.config.model import Config
 from homeserver.ports import MemberProfiles, RemoteDirectories, RoomPeers
 from homeserver.protocol.identifiers import ServerName, UserID, user_id
-from homeserver.protocol.signing import SigningKey
 from homeserver.rooms.access import Access
 from homeserver.rooms.aliases import RoomAliases
 from homeserver.rooms.create import CreateRoom
@@ -26,7 +25,8 @@ from homeserver.rooms.upgrade import UpgradeRoom
 from homeserver.rooms.visibility import Visibility
 from homeserver.rooms.write import RoomWriter
 from homeserver.run.foundation import Foundation
-from homeserver.run.room_writing import RoomWriting, room_writing
+from homeserver.run.room_writing import RoomWriting
+from homeserver.services.room_facts import KnownRooms
 
 
 class RoomLayer(msgspec.Struct, frozen=True, kw_only=True):
@@ -49,6 +49,7 @@ class RoomLayer(msgspec.Struct, frozen=True, kw_only=True):
     profiles: MemberProfiles
     member_profiles: MemberProfileUpdates
     directories: RemoteDirectories
+    known: KnownRooms
     writer: RoomWriter
     # What events of other servers are taken in with.
     writing: RoomWriting
@@ -56,7 +57,7 @@ class RoomLayer(msgspec.Struct, frozen=True, kw_only=True):
 
 def room_layer(
     base: Foundation,
-    signing_key: SigningKey,
+    writing: RoomWriting,
     *,
     profiles: MemberProfiles,
     peers: RoomPeers,
@@ -65,10 +66,9 @@ def room_layer(
     """Put the room server together."""
     server_name = ServerName(base.config.server.name)
     database, tail = base.database, base.tail
-    writing = room_writing(base, signing_key)
     heads, cache, writer = writing.heads, writing.cache, writing.writer
     aliases = RoomAliases(database, base.clock, server_name, directories)
-    restricted = RestrictedJoins(database, server_name)
+    restricted = RestrictedJoins(database)
     permissions = InvitePermissions(database, exempt=notices_sender(base.config))
     visibility = Visibility(database)
     erasure = Erasure(database, tail)
@@ -103,6 +103,7 @@ def room_layer(
         profiles=profiles,
         member_profiles=MemberProfileUpdates(writer, cache, profiles),
         directories=directories,
+        known=KnownRooms(database, tail, server_name),
         writer=writer,
         writing=writing,
     )

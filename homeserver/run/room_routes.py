@@ -19,6 +19,7 @@ from homeserver.run.presence_layer import PresenceLayer
 from homeserver.run.room_layer import RoomLayer
 from homeserver.run.space_routes import space_routes
 from homeserver.services.aggregations import Aggregations
+from homeserver.services.backfill_history import BackfillHistory
 from homeserver.services.canonical_alias import CanonicalAlias
 from homeserver.services.directory_aliases import DirectoryAliases
 from homeserver.services.directory_listing import DirectoryListing
@@ -28,6 +29,7 @@ from homeserver.services.event_context import EventContext
 from homeserver.services.filters import Filters
 from homeserver.services.forget_room import ForgetRoom
 from homeserver.services.guest_eviction import GuestEviction
+from homeserver.services.history_pages import HistoryPages
 from homeserver.services.leave_room import LeaveRoom
 from homeserver.services.messages import Messages
 from homeserver.services.notice_rooms import NoticeRooms
@@ -44,11 +46,12 @@ def room_routes(
     invites: ThirdPartyInvites,
     filters: Filters,
     presence: PresenceLayer,
+    backfill: BackfillHistory,
 ) -> list[object]:
     """Return the objects whose endpoints are those of rooms."""
     return [
         *_writing_routes(base, rooms, invites),
-        *_reading_routes(base, rooms, presence),
+        *_reading_routes(base, rooms, presence, backfill),
         *_directory_routes(base, rooms),
         *space_routes(base, rooms),
         FilterRoutes(filters),
@@ -82,18 +85,21 @@ def _writing_routes(base: Foundation, rooms: RoomLayer, invites: ThirdPartyInvit
     ]
 
 
-def _reading_routes(base: Foundation, rooms: RoomLayer, presence: PresenceLayer) -> list[object]:
+def _reading_routes(
+    base: Foundation, rooms: RoomLayer, presence: PresenceLayer, backfill: BackfillHistory
+) -> list[object]:
     pages = RoomPages(base.database, rooms.timeline, base.personal_rules)
+    history = HistoryPages(pages, backfill, rooms.visibility)
     aggregations = Aggregations(base.database, base.personal_rules, rooms.erasure)
     context = EventContext(
-        base.database, rooms.access, rooms.timeline, pages, aggregations, base.clock
+        base.database, rooms.access, rooms.timeline, history, aggregations, base.clock
     )
-    messages = Messages(rooms.access, pages, rooms.read_state, aggregations, base.clock)
+    messages = Messages(rooms.access, history, rooms.read_state, aggregations, base.clock)
     return [
         RoomMembersRoutes(rooms.access, rooms.read_state, base.clock),
         RoomMessagesRoutes(messages),
         RoomContextRoutes(context),
-        *history_routes(base, rooms, aggregations, pages, presence),
+        *history_routes(base, rooms, aggregations, pages, presence, backfill),
     ]
 
 

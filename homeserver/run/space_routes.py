@@ -13,7 +13,6 @@ from homeserver.services.hierarchy import Hierarchy
 from homeserver.services.mutual_rooms import MutualRooms
 from homeserver.services.public_rooms import PublicRooms
 from homeserver.services.remote_spaces import RemoteSpaces
-from homeserver.services.room_facts import KnownRooms
 from homeserver.services.room_summary import RoomSummary
 from homeserver.services.user_directory import UserDirectory
 from homeserver.services.user_directory_index import UserDirectoryIndex
@@ -22,7 +21,7 @@ from homeserver.services.user_directory_index import UserDirectoryIndex
 def space_routes(base: Foundation, rooms: RoomLayer) -> list[object]:
     """Return the objects whose endpoints tell what rooms and users there are."""
     server_name = ServerName(base.config.server.name)
-    known = KnownRooms(base.database, base.tail, server_name)
+    known = rooms.known
     remote = RemoteSpaces(rooms.directories, base.clock)
     public_rooms = PublicRooms(base.database, known, rooms.directories, server_name)
     users = UserDirectory(

@@ -10,6 +10,7 @@ from homeserver.protocol.identifiers import RoomID, UserID
 from homeserver.protocol.sync_token import MAX_POSITION
 from homeserver.rooms.access import Access
 from homeserver.rooms.timeline import MAX_SCANNED
+from homeserver.services.backfill_history import BackfillHistory
 from homeserver.storage import event_times, events
 from homeserver.storage.database import Database
 from homeserver.storage.event_times import TimedEvent
@@ -23,9 +24,10 @@ _MAX_TS: Final = 2**53
 class ClosestEvent:
     """Finds events by their time, in the name of users."""
 
-    def __init__(self, database: Database, access: Access) -> None:
+    def __init__(self, database: Database, access: Access, backfill: BackfillHistory) -> None:
         self._database = database
         self._access = access
+        self._backfill = backfill
 
     async def find(
         self, user_id: UserID, room_id: RoomID, ts: int, *, forwards: bool
@@ -36,6 +38,8 @@ class ClosestEvent:
         is none.
         """
         access = await self._access.to_read(user_id, room_id)
+        if await self._backfill.fill_towards(access, ts, forwards=forwards):
+            access = await self._access.to_read(user_id, room_id)
         ts_in_range = max(-_MAX_TS, min(ts, _MAX_TS))
         read = event_times.events_from if forwards else event_times.events_upto
         place = (ts_in_range, -1 if forwards else MAX_POSITION, 0)

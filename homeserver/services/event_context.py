@@ -11,7 +11,8 @@ from homeserver.rooms.client_events import Viewer, render_all
 from homeserver.rooms.timeline import Timeline, place_of
 from homeserver.services.aggregations import Aggregations
 from homeserver.services.event_filters import record_predicate
-from homeserver.services.room_pages import RoomPages, beyond
+from homeserver.services.history_pages import HistoryPages
+from homeserver.services.room_pages import beyond
 from homeserver.services.room_tokens import state_position
 from homeserver.storage import events, state, sync_reads
 from homeserver.storage.database import Database
@@ -43,7 +44,7 @@ class EventContext:
         database: Database,
         access: Access,
         timeline: Timeline,
-        pages: RoomPages,
+        pages: HistoryPages,
         aggregations: Aggregations,
         clock: Clock,
     ) -> None:

@@ -5,6 +5,7 @@ from homeserver.storage import (
     login_tokens,
     openid_tokens,
     refresh_tokens,
+    sign_in_flows,
     uia_sessions,
     validation_sessions,
 )
@@ -26,5 +27,6 @@ class ExpiredSecrets:
             await uia_sessions.delete_expired(connection, now_ms)
             await login_tokens.delete_expired(connection, now_ms)
             await validation_sessions.delete_expired(connection, now_ms)
+            await sign_in_flows.delete_expired(connection, now_ms)
             await openid_tokens.delete_expired(connection, now_ms)
             await refresh_tokens.delete_superseded(connection, now_ms - REMEMBER_SUPERSEDED_MS)

@@ -15,7 +15,7 @@ from homeserver.rooms.client_events import Viewer, render_all
 from homeserver.rooms.read_state import ReadState
 from homeserver.rooms.timeline import START
 from homeserver.services.aggregations import Aggregations
-from homeserver.services.room_pages import RoomPages
+from homeserver.services.history_pages import HistoryPages
 from homeserver.services.room_tokens import state_position
 from homeserver.storage.events import EventRecord, Place
 from homeserver.telemetry.clock import Clock
@@ -50,7 +50,7 @@ class Messages:
     def __init__(
         self,
         access: Access,
-        pages: RoomPages,
+        pages: HistoryPages,
         read_state: ReadState,
         aggregations: Aggregations,
         clock: Clock,

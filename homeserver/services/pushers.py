@@ -168,7 +168,7 @@ def _check(new: NewPusher) -> None:
         raise InvalidParam(f"app_id must have 1 to {MAX_APP_ID} characters")
     if not new.pushkey or len(new.pushkey.encode()) > MAX_PUSHKEY_BYTES:
         raise InvalidParam(f"pushkey must have 1 to {MAX_PUSHKEY_BYTES} bytes")
-    if new.kind not in (kinds.HTTP, kinds.EMAIL, kinds.WEB_PUSH):
+    if new.kind not in (kinds.HTTP, kinds.EMAIL, *kinds.WEB_PUSH_KINDS):
         raise InvalidParam("kind must be http, email, webpush or null")
     named = {
         "app_display_name": new.app_display_name,
@@ -187,15 +187,15 @@ def _check(new: NewPusher) -> None:
         raise InvalidParam(f"data may have {MAX_DATA_BYTES} bytes")
     if new.kind == kinds.HTTP:
         kinds.check_http(content)
-    elif new.kind == kinds.WEB_PUSH:
+    elif new.kind in kinds.WEB_PUSH_KINDS:
         kinds.check_web_push(new.pushkey, content)
 
 
 def _needs_activation(new: NewPusher, row: PusherRow | None) -> bool:
     """Whether a Web Push pusher is new, has another address, or was never activated."""
-    if new.kind != kinds.WEB_PUSH:
+    if new.kind not in kinds.WEB_PUSH_KINDS:
         return False
-    if row is None or row.kind != kinds.WEB_PUSH or not row.is_activated:
+    if row is None or row.kind not in kinds.WEB_PUSH_KINDS or not row.is_activated:
         return True
     before, now = _decode(row.content), new.content or {}
     return (before.get("url"), before.get("auth")) != (now.get("url"), now.get("auth"))
@@ -241,7 +241,7 @@ def _write(
 
 def _as_json(row: PusherRow) -> JsonObject:
     content = _decode(row.content)
-    if row.kind == kinds.WEB_PUSH:
+    if row.kind in kinds.WEB_PUSH_KINDS:
         content["activated"] = row.is_activated
     shown: JsonObject = {
         "app_id": row.app_id,

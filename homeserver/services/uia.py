@@ -109,6 +109,11 @@ class Uia:
             raise Forbidden("This authentication session is over")
         return _is_next(row, stage)
 
+    async def operation_of(self, session_id: str) -> Operation | None:
+        """Return what a session is to authorise; None: it is over."""
+        row = await self._row(session_id)
+        return None if row is None else Operation(name=row.operation, user_id=row.user_id)
+
     async def prepare_apart(
         self, session_id: str, stage: str, members: JsonObject, facts: RequestFacts
     ) -> Mapping[str, str]:
@@ -142,6 +147,22 @@ class Uia:
                 user_id=row.user_id, members=members, ip=facts.ip, operation=row.operation
             )
             await self._pass(session_id, self._stages[stage], attempt)
+
+    async def complete_apart(
+        self, session_id: str, stage: str, user_id: UserID, proof: str
+    ) -> None:
+        """Complete a stage that a user has passed elsewhere.
+
+        Raises StageFailed, Forbidden: the session is over, or another user's, or another stage
+        comes first.
+        """
+        row = await self._row(session_id)
+        if row is None:
+            raise Forbidden("This authentication session is over")
+        if row.user_id != user_id:
+            raise Forbidden("You have logged in as another user")
+        if _is_next(row, stage):
+            await self._record(session_id, self._stages[stage], proof)
 
     def params_of(self, stage: str) -> JsonObject | None:
         """Return what a stage tells clients; None: nothing, or there is no such stage."""
@@ -218,7 +239,9 @@ class Uia:
         return session.with_completed(name)
 
     async def _pass(self, session_id: str, stage: Stage, attempt: StageAttempt) -> None:
-        proof = await stage.verify(attempt)
+        await self._record(session_id, stage, await stage.verify(attempt))
+
+    async def _record(self, session_id: str, stage: Stage, proof: str) -> None:
         session_hash = _hash(session_id)
 
         async def work(tx: Transaction) -> None:

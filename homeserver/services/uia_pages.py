@@ -45,9 +45,9 @@ class UiaPages:
         """Return the page of a stage, or what stands in its way."""
         try:
             if not await self._uia.is_pending(session_id, stage):
-                return self._done()
+                return self.done()
         except MatrixError as refusal:
-            return self._refused(refusal)
+            return self.refused(refusal)
         return self._ask(stage, session_id)
 
     async def submit(
@@ -68,8 +68,8 @@ class UiaPages:
         except LimitExceeded:
             raise
         except MatrixError as refusal:
-            return self._refused(refusal)
-        return self._done()
+            return self.refused(refusal)
+        return self.done()
 
     def _ask(
         self,
@@ -96,10 +96,12 @@ class UiaPages:
             policy=_CAPTCHA_POLICY if stage == stages.RECAPTCHA else PAGE_POLICY,
         )
 
-    def _done(self) -> Page:
+    def done(self) -> Page:
+        """Return the page that tells the client to go on."""
         return self._pages.render_with_script("uia_done.html", _DONE_SCRIPT)
 
-    def _refused(self, refusal: MatrixError) -> Page:
+    def refused(self, refusal: MatrixError) -> Page:
+        """Return the page that says why there is no way."""
         return self._pages.render(
             "uia_refused.html", {"error": refusal.error}, status=refusal.status
         )

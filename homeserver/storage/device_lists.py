@@ -26,9 +26,16 @@ async def changed_after(connection: Connection, after: int) -> set[UserID]:
 
 
 async def stream_id_of(connection: Connection, user_id: str) -> int:
-    """Return the position at which a user's devices, or their keys, have last changed; 0: never."""
+    """Return the position at which one of a user's devices has last changed; 0: never.
+
+    What other servers know updates of device lists by: cross-signing keys have none.
+    """
     pos: int | None = await connection.fetchval(
-        "SELECT list_pos FROM device_list_positions WHERE user_id = $1", user_id
+        """
+        SELECT max(pos) FROM user_changes
+        WHERE user_id = $1 AND kind IN ('device_changed', 'device_keys_changed')
+        """,
+        user_id,
     )
     return pos or 0
 

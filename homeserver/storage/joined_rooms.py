@@ -107,6 +107,14 @@ class CompletedMember(NamedTuple):
 async def complete(tx: Transaction, join: PartialJoin, entries: Sequence[CompletedMember]) -> None:
     """Put omitted entries into the state from the join on, where nothing else has come since."""
     await tx.execute("SELECT FROM rooms WHERE room_nid = $1 FOR UPDATE", join.room_nid)
+    is_open = await tx.fetchval(
+        "SELECT 1 FROM partial_joins WHERE room_nid = $1 AND join_nid = $2",
+        join.room_nid,
+        join.join_nid,
+    )
+    if not is_open:
+        # Another node was first, or the room was left and joined again.
+        return
     key_nids = [each.key_nid for each in entries]
     event_nids = [each.event_nid for each in entries]
     await tx.execute(

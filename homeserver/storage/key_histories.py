@@ -3,6 +3,7 @@
 from collections.abc import Collection
 from typing import NamedTuple, TypeAlias
 
+from homeserver.storage.core_json import MEMBERSHIP
 from homeserver.storage.database import Connection
 
 # Position, event number and core of a change; without an event the key was removed.
@@ -90,16 +91,17 @@ async def stays_of_server(
     Without an end, the user still is.
     """
     rows = await connection.fetch(
-        """
+        f"""
         SELECT h.pos, h.until FROM (
-            SELECT c.pos, e.core, lead(c.pos) OVER (PARTITION BY c.key_nid ORDER BY c.pos) AS until
+            SELECT c.pos, {MEMBERSHIP} AS membership, lead(c.pos) OVER (
+                       PARTITION BY c.key_nid ORDER BY c.pos) AS until
             FROM state_changes c
             JOIN state_keys k ON k.key_nid = c.key_nid
             LEFT JOIN events e ON e.event_nid = c.event_nid
             WHERE c.room_nid = $1 AND k.type = 'm.room.member'
               AND right(k.state_key, length($2) + 1) = ':' || $2
         ) h
-        WHERE convert_from(h.core, 'UTF8')::jsonb -> 'content' ->> 'membership' = 'join'
+        WHERE h.membership = 'join'
         """,
         room_nid,
         server_name,

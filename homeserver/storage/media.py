@@ -44,6 +44,25 @@ class NewMedia(NamedTuple):
     now_ts: int
 
 
+def row_of_new(media: NewMedia) -> MediaRow:
+    """Return the row that `insert` makes."""
+    return MediaRow(
+        origin=media.origin,
+        media_id=media.media_id,
+        sha256=media.sha256,
+        byte_count=media.byte_count,
+        content_type=media.content_type,
+        filename=media.filename,
+        uploader=media.uploader,
+        created_ts=media.now_ts,
+        uploaded_ts=media.now_ts,
+        expires_ts=None,
+        last_access_ts=media.now_ts,
+        quarantined_by=None,
+        is_protected=False,
+    )
+
+
 class UploadUsage(NamedTuple):
     """How much a user has uploaded in a time; `oldest_ts` None: nothing."""
 

@@ -3,9 +3,10 @@
 from collections.abc import Sequence
 from typing import Final, NamedTuple
 
-from homeserver.protocol.identifiers import DeviceID, EventID, ServerName, UserID
+from homeserver.protocol.identifiers import DeviceID, ServerName, UserID
 from homeserver.storage.core_json import MEMBERSHIP
 from homeserver.storage.database import Connection, Transaction
+from homeserver.storage.event_writes import PASSED_ON
 
 # The server of the user `m`: the expression of the index memberships_server.
 SERVER_OF_MEMBER: Final = "substr(m.user_id, strpos(m.user_id, ':') + 1)"
@@ -88,7 +89,7 @@ async def concerned_between(
         WITH concerned AS (
             SELECT DISTINCT e.room_nid FROM events e
             WHERE e.pos > $2 AND e.pos <= $3 AND e.sub = 0
-              AND (e.sender LIKE '%:' || $1 OR e.type = 'm.room.member')
+              AND (e.sender LIKE '%:' || $1 OR (e.flags & $5) <> 0)
             UNION
             SELECT DISTINCT o.room_nid FROM user_changes c
             JOIN memberships o ON o.user_id = c.user_id AND o.membership = 'join'
@@ -105,6 +106,7 @@ async def concerned_between(
         after,
         upto,
         list(_DEVICE_KINDS),
+        PASSED_ON,
     )
     return {ServerName(row["server"]) for row in rows} - {ServerName(own_name)}
 
@@ -179,7 +181,7 @@ async def events_for(
     stays: Sequence[Stay],
     limit: int,
 ) -> list[OutboundEvent]:
-    """Read the first events of this server, and those it relays, in stretches of rooms."""
+    """Read the first events of this server, and those it passes on, in stretches of rooms."""
     rows = await connection.fetch(
         """
         SELECT e.pos, e.event_nid
@@ -188,17 +190,17 @@ async def events_for(
             SELECT t.pos, t.event_nid FROM events t
             WHERE t.room_nid = w.room_nid AND t.pos > w.a AND t.pos <= w.b AND t.sub = 0
               AND (t.sender LIKE '%:' || $4 OR (
-                  t.type = 'm.room.member' AND t.sender NOT LIKE '%:' || $5
-                  AND EXISTS (SELECT FROM relayed_events x WHERE x.event_id = t.event_id)
+                  (t.flags & $5) <> 0 AND t.sender NOT LIKE '%:' || $6
               ))
-            ORDER BY t.pos LIMIT $6
+            ORDER BY t.pos LIMIT $7
         ) e
-        ORDER BY e.pos LIMIT $6
+        ORDER BY e.pos LIMIT $7
         """,
         [each.room_nid for each in stays],
         [each.after for each in stays],
         [each.upto for each in stays],
         own_name,
+        PASSED_ON,
         destination,
         limit,
     )
@@ -253,28 +255,3 @@ async def newest_device(connection: Connection, user_id: str) -> DeviceID | None
         user_id,
     )
     return device_id
-
-
-async def relay(connection: Connection, event_id: EventID, now_ms: int) -> None:
-    """Have an event of another server's user passed on, once it is in its room."""
-    await connection.execute(
-        """
-        INSERT INTO relayed_events (event_id, created_ts) VALUES ($1, $2)
-        ON CONFLICT (event_id) DO NOTHING
-        """,
-        event_id,
-        now_ms,
-    )
-
-
-async def relayed_among(connection: Connection, event_ids: Sequence[EventID]) -> set[EventID]:
-    """Return those of the events that are to be passed on."""
-    rows = await connection.fetch(
-        "SELECT event_id FROM relayed_events WHERE event_id = ANY ($1::text[])", list(event_ids)
-    )
-    return {EventID(row["event_id"]) for row in rows}
-
-
-async def forget_relayed(connection: Connection, before_ts: int) -> None:
-    """Forget what was passed on long ago."""
-    await connection.execute("DELETE FROM relayed_events WHERE created_ts < $1", before_ts)

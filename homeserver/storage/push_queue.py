@@ -5,6 +5,7 @@ from typing import NamedTuple
 
 from homeserver.protocol.identifiers import EventID, RoomID, UserID
 from homeserver.storage.database import Connection, Transaction
+from homeserver.storage.pushers import PUSHER_COLUMNS, PusherRow
 
 
 class EventPush(NamedTuple):
@@ -76,6 +77,7 @@ async def put_events(
         FROM unnest($1::text[], $2::bigint[], $3::bigint[], $4::boolean[], $5::bytea[])
              AS w(user_id, pos, event_nid, is_highlight, tweaks)
         JOIN pushers p ON p.user_id = w.user_id AND p.is_enabled AND p.is_activated
+                      AND p.since_pos < w.pos
         ON CONFLICT (pusher_nid, pos) DO NOTHING
         RETURNING pusher_nid
         """,
@@ -114,8 +116,15 @@ async def due(connection: Connection, now_ms: int, limit: int) -> list[int]:
     """Return pushers for which something waits that may be sent now, and no node sends."""
     rows = await connection.fetch(
         """
-        SELECT p.pusher_nid FROM (SELECT DISTINCT pusher_nid FROM push_queue) q
-        JOIN pushers p ON p.pusher_nid = q.pusher_nid
+        -- From one pusher to the next, however much waits for each.
+        WITH RECURSIVE q AS (
+            (SELECT pusher_nid FROM push_queue ORDER BY pusher_nid LIMIT 1)
+            UNION ALL
+            SELECT (SELECT n.pusher_nid FROM push_queue n
+                    WHERE n.pusher_nid > q.pusher_nid ORDER BY n.pusher_nid LIMIT 1)
+            FROM q WHERE q.pusher_nid IS NOT NULL
+        )
+        SELECT p.pusher_nid FROM q JOIN pushers p ON p.pusher_nid = q.pusher_nid
         WHERE p.next_ts <= $1 AND p.claim_until_ts <= $1
         ORDER BY p.next_ts LIMIT $2
         """,
@@ -127,21 +136,21 @@ async def due(connection: Connection, now_ms: int, limit: int) -> list[int]:
 
 async def claim(
     connection: Connection, pusher_nid: int, node_id: str, now_ms: int, until_ms: int
-) -> bool:
-    """Have this node alone send for a pusher until a time; False: another does, or not yet."""
+) -> PusherRow | None:
+    """Have this node alone send for a pusher until a time; None: another does, or not yet."""
     row = await connection.fetchrow(
-        """
-        UPDATE pushers SET claim_node = $2, claim_until_ts = $4
-        WHERE pusher_nid = $1 AND next_ts <= $3 AND is_enabled AND is_activated
-          AND (claim_until_ts <= $3 OR claim_node = $2)
-        RETURNING pusher_nid
+        f"""
+        UPDATE pushers p SET claim_node = $2, claim_until_ts = $4
+        WHERE p.pusher_nid = $1 AND p.next_ts <= $3 AND p.is_enabled AND p.is_activated
+          AND (p.claim_until_ts <= $3 OR p.claim_node = $2)
+        RETURNING {PUSHER_COLUMNS}
         """,
         pusher_nid,
         node_id,
         now_ms,
         until_ms,
     )
-    return row is not None
+    return PusherRow(*row) if row else None
 
 
 async def release(connection: Connection, pusher_nid: int, node_id: str) -> None:
@@ -233,9 +242,20 @@ async def postpone(connection: Connection, pusher_nid: int, failures: int, next_
     )
 
 
-async def expire(connection: Connection, before_ms: int) -> None:
-    """Forget what has waited since before a time."""
+async def expire(connection: Connection, before_ms: int, limit: int) -> None:
+    """Forget what has waited since before a time, and all but the newest of each pusher."""
     await connection.execute("DELETE FROM push_queue WHERE added_ts < $1", before_ms)
+    await connection.execute(
+        """
+        DELETE FROM push_queue q USING (
+            SELECT w.pusher_nid, w.pos, row_number() OVER newest_first AS place
+            FROM push_queue w
+            WINDOW newest_first AS (PARTITION BY w.pusher_nid ORDER BY w.pos DESC)
+        ) counted
+        WHERE q.pusher_nid = counted.pusher_nid AND q.pos = counted.pos AND counted.place > $1
+        """,
+        limit,
+    )
 
 
 async def pushed_events(

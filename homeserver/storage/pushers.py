@@ -52,7 +52,8 @@ class PusherWrite(NamedTuple):
     unsubscribe_token: str | None
 
 
-_COLUMNS = """
+# The columns of a PusherRow, for statements whose pushers are called `p`.
+PUSHER_COLUMNS = """
     p.pusher_nid, p.user_id, p.app_id, p.pushkey, p.kind, p.app_display_name,
     p.device_display_name, p.profile_tag, p.lang, p.content, p.set_ts, p.device_id, p.token_nid,
     p.is_enabled, p.is_activated, p.unsubscribe_token, p.told_unread, p.failures
@@ -62,7 +63,8 @@ _COLUMNS = """
 async def of_user(connection: Connection, user_id: str) -> list[PusherRow]:
     """List the pushers of a user, the oldest first."""
     rows = await connection.fetch(
-        f"SELECT {_COLUMNS} FROM pushers p WHERE p.user_id = $1 ORDER BY p.pusher_nid", user_id
+        f"SELECT {PUSHER_COLUMNS} FROM pushers p WHERE p.user_id = $1 ORDER BY p.pusher_nid",
+        user_id,
     )
     return [PusherRow(*row) for row in rows]
 
@@ -83,8 +85,9 @@ async def upsert(tx: Transaction, pusher: PusherWrite) -> int:
         INSERT INTO pushers (user_id, app_id, pushkey, kind, app_display_name,
                              device_display_name, profile_tag, lang, content, set_ts, device_id,
                              token_nid, is_enabled, is_activated, ack_hash, ack_expires_ts,
-                             unsubscribe_token)
-        VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17)
+                             unsubscribe_token, since_pos)
+        VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17,
+                (SELECT pos FROM log_head))
         ON CONFLICT (user_id, app_id, pushkey) DO UPDATE
         SET kind = excluded.kind, app_display_name = excluded.app_display_name,
             device_display_name = excluded.device_display_name,
@@ -94,6 +97,8 @@ async def upsert(tx: Transaction, pusher: PusherWrite) -> int:
             is_activated = excluded.is_activated, ack_hash = excluded.ack_hash,
             ack_expires_ts = excluded.ack_expires_ts,
             unsubscribe_token = excluded.unsubscribe_token, failures = 0,
+            since_pos = CASE WHEN pushers.is_enabled AND pushers.is_activated
+                             THEN pushers.since_pos ELSE excluded.since_pos END,
             -- A mail is not sent sooner because its pusher is set again.
             next_ts = CASE WHEN excluded.kind = 'email' THEN pushers.next_ts ELSE 0 END
         RETURNING pusher_nid
@@ -133,7 +138,7 @@ async def delete_by_nid(connection: Connection, pusher_nid: int) -> None:
 async def by_nid(connection: Connection, pusher_nid: int) -> PusherRow | None:
     """Read a pusher."""
     row = await connection.fetchrow(
-        f"SELECT {_COLUMNS} FROM pushers p WHERE p.pusher_nid = $1", pusher_nid
+        f"SELECT {PUSHER_COLUMNS} FROM pushers p WHERE p.pusher_nid = $1", pusher_nid
     )
     return PusherRow(*row) if row else None
 
@@ -151,7 +156,7 @@ async def activations(connection: Connection, user_id: str, app_id: str) -> Sequ
     rows = await connection.fetch(
         """
         SELECT pusher_nid, ack_hash, ack_expires_ts FROM pushers
-        WHERE user_id = $1 AND app_id = $2 AND kind = 'webpush'
+        WHERE user_id = $1 AND app_id = $2 AND ack_hash IS NOT NULL
         """,
         user_id,
         app_id,
@@ -163,7 +168,8 @@ async def activate(connection: Connection, pusher_nid: int, ack_hash: bytes) -> 
     """Activate a pusher; False: it has been set again meanwhile."""
     row = await connection.fetchrow(
         """
-        UPDATE pushers SET is_activated = true WHERE pusher_nid = $1 AND ack_hash = $2
+        UPDATE pushers SET is_activated = true, since_pos = (SELECT pos FROM log_head)
+        WHERE pusher_nid = $1 AND ack_hash = $2
         RETURNING pusher_nid
         """,
         pusher_nid,
@@ -175,6 +181,6 @@ async def activate(connection: Connection, pusher_nid: int, ack_hash: bytes) -> 
 async def by_unsubscribe_token(connection: Connection, token: str) -> PusherRow | None:
     """Find the pusher of a link in a mail."""
     row = await connection.fetchrow(
-        f"SELECT {_COLUMNS} FROM pushers p WHERE p.unsubscribe_token = $1", token
+        f"SELECT {PUSHER_COLUMNS} FROM pushers p WHERE p.unsubscribe_token = $1", token
     )
     return PusherRow(*row) if row else None

@@ -62,6 +62,7 @@ class TypingUsers:
         self._own: set[tuple[int, UserID]] = set()
         self._lists: dict[int, tuple[UserID, ...]] = {}
         self._followers: list[TypingFollower] = []
+        self._watchers: list[TypingFollower] = []
         # Grows with every change, so that a change is not missed between looking and waiting.
         self.serial = 0
         tail.follow(self._take)
@@ -74,6 +75,10 @@ class TypingUsers:
     def follow(self, follower: TypingFollower) -> None:
         """Have what is said on this node told, once for all nodes: to other servers."""
         self._followers.append(follower)
+
+    def follow_everywhere(self, watcher: TypingFollower) -> None:
+        """Have what is said on any node told on every node, as far as it is heard."""
+        self._watchers.append(watcher)
 
     def start(self, room_nid: int, user_id: UserID, timeout_ms: int) -> None:
         """Take a user as typing from now on for a time, unless it is said again."""
@@ -139,6 +144,7 @@ class TypingUsers:
         users[user_id] = self._clock.monotonic() + timeout_ms / 1000
         if is_new:
             self._changed(room_nid)
+        self._tell_watchers(TypingChange(room_nid, user_id, is_typing=True))
 
     def _stop(self, room_nid: int, user_id: UserID) -> bool:
         users = self._until.get(room_nid, {})
@@ -148,6 +154,7 @@ class TypingUsers:
         if not users:
             del self._until[room_nid]
         self._changed(room_nid)
+        self._tell_watchers(TypingChange(room_nid, user_id, is_typing=False))
         return True
 
     def _changed(self, room_nid: int) -> None:
@@ -167,3 +174,7 @@ class TypingUsers:
     def _tell_followers(self, change: TypingChange) -> None:
         for follower in self._followers:
             follower(change)
+
+    def _tell_watchers(self, change: TypingChange) -> None:
+        for watcher in self._watchers:
+            watcher(change)

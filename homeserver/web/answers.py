@@ -1,6 +1,6 @@
 """What an endpoint answers, when it is not a struct that becomes JSON."""
 
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from typing import Final
 
 import msgspec
@@ -46,6 +46,20 @@ class Redirect(msgspec.Struct, frozen=True):
 
     location: str
     status: int = 302
+    headers: Mapping[str, str] = _NO_HEADERS
+
+
+class Content(msgspec.Struct, frozen=True, kw_only=True):
+    """A body of known size that clients may ask for in part, or only if they do not have it.
+
+    `read` yields the bytes from a place up to but not with another.
+    """
+
+    content_type: str
+    length: int
+    # With its quotation marks; the same for the same bytes only.
+    entity_tag: str
+    read: Callable[[int, int], AsyncIterator[bytes]]
     headers: Mapping[str, str] = _NO_HEADERS
 
 

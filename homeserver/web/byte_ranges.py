@@ -9,6 +9,7 @@ from homeserver.web.answers import Answer, Content, Download
 
 # One range. A client that asks for several gets everything, as the RFC permits.
 _RANGE: Final = re.compile(r"bytes[ \t]*=[ \t]*([0-9]{0,19})-([0-9]{0,19})[ \t]*", re.IGNORECASE)
+_NO_PIECES: Final[tuple[bytes, ...]] = ()
 _TAG: Final = re.compile(r'(?:W/)?("[^"]*")')
 
 
@@ -73,7 +74,7 @@ def _download(
 
 
 async def _nothing() -> AsyncIterator[bytes]:
-    for piece in ():
+    for piece in _NO_PIECES:
         yield piece
 
 

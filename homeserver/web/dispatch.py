@@ -19,8 +19,9 @@ from homeserver.telemetry.clock import Clock
 from homeserver.telemetry.log import get_logger
 from homeserver.telemetry.metrics import Metrics
 from homeserver.telemetry.trace import Tracer
-from homeserver.web.answers import Download
+from homeserver.web.answers import Content, Download
 from homeserver.web.authentication import Authentication
+from homeserver.web.byte_ranges import selected
 from homeserver.web.connection import ConnectionFacts, RequestIds, rate_limit_key
 from homeserver.web.cors import Cors
 from homeserver.web.endpoint import BoundEndpoint
@@ -230,6 +231,8 @@ class Dispatch:
 
     async def _send(self, exchange: _Exchange, answer: object) -> web.StreamResponse:
         request, request_id = exchange.request, exchange.facts.request_id
+        if isinstance(answer, Content):
+            answer = selected(answer, request.method, request.headers)
         if not isinstance(answer, Download):
             return await self._responses.of(answer, request, request_id)
         exchange.sending = self._responses.download(answer, request, request_id)

@@ -7,13 +7,13 @@ import msgspec
 from msgspec import structs
 
 from homeserver.protocol.json_types import JsonObject
-from homeserver.web.answers import Answer, Download, Empty, JsonBytes, Page, Redirect
+from homeserver.web.answers import Answer, Content, Download, Empty, JsonBytes, Page, Redirect
 from homeserver.web.endpoint import Auth, BoundEndpoint, Endpoint, endpoint
 from homeserver.web.params import Body, RawBody
 
 _SPECIFICATION: Final = "https://spec.matrix.org/v1.19/"
 _PROPOSALS: Final = "https://github.com/matrix-org/matrix-spec-proposals/pull/"
-_UNTYPED: Final = (Answer, Download, Empty, JsonBytes, Page, Redirect, RawBody)
+_UNTYPED: Final = (Answer, Content, Download, Empty, JsonBytes, Page, Redirect, RawBody)
 _REF_TEMPLATE: Final = "#/components/schemas/{name}"
 
 

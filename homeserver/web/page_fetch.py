@@ -6,7 +6,7 @@ in between gains nothing.
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
 from typing import Final, TypeAlias
 
 import aiohttp
@@ -71,7 +71,7 @@ class FetchedPage:
                     break
         return bytes(body[:count])
 
-    async def _pieces(self) -> AsyncIterator[bytes]:
+    async def _pieces(self) -> AsyncGenerator[bytes, None]:
         # What is compressed comes here unpacked, in pieces of a bounded size.
         try:
             async for piece in self._response.content.iter_chunked(_PIECE_BYTES):

@@ -84,9 +84,9 @@ _USUAL: Final = {
 
 def decode_page(raw: bytes, charset: str | None) -> str:
     """Return the text; `charset` is what the HTTP header says. What does not fit is replaced."""
-    for mark, codec in _MARKS:
+    for mark, marked in _MARKS:
         if raw.startswith(mark):
-            return raw[len(mark) :].decode(codec, "replace")
+            return raw[len(mark) :].decode(marked, "replace")
     codec = _codec_of(charset) or _declared(raw)
     if codec is not None:
         return raw.decode(codec, "replace")

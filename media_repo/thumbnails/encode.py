@@ -21,9 +21,9 @@ def plain(image: Image.Image) -> Image.Image:
     """Return a picture in a mode that can be resized: L, RGB, RGBA or CMYK."""
     if image.mode in _DEEP_GRAY:
         return image.convert("I").point(lambda value: value * (1 / 256)).convert("L")
-    if image.mode in ("L", "RGB", "CMYK") and "transparency" not in image.info:
+    if image.mode in ("RGBA", "CMYK"):
         return image
-    if image.mode == "CMYK":
+    if image.mode in ("L", "RGB") and "transparency" not in image.info:
         return image
     if image.has_transparency_data:
         return image.convert("RGBA")

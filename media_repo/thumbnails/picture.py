@@ -1,8 +1,8 @@
 """Opening pictures: what they are and how large, before anything of them is decoded."""
 
+import io
 import warnings
-from pathlib import Path
-from typing import Final
+from typing import BinaryIO, Final
 
 from PIL import AvifImagePlugin, Image, ImageFile, UnidentifiedImageError
 
@@ -43,10 +43,15 @@ def limit_pixels(max_pixels: int) -> None:
 class Picture:
     """A picture of which the header has been read."""
 
-    def __init__(self, path: Path, max_pixels: int) -> None:
-        """Raises Refused."""
-        self.file_bytes: Final = path.stat().st_size
-        self.image: Final = _open(path)
+    def __init__(self, file: BinaryIO, max_pixels: int, *, is_whole_file: bool = True) -> None:
+        """`is_whole_file` False: it was taken out of the file that is asked for.
+
+        Raises Refused, and whatever the parsers raise on broken files.
+        """
+        self.file_bytes: Final = file.seek(0, io.SEEK_END)
+        file.seek(0)
+        self.is_whole_file: Final = is_whole_file
+        self.image: Final = _open(file)
         # As it is stored; the size of `image` may become smaller while it is decoded.
         self.size: Final = self.image.size
         width, height = self.size
@@ -84,14 +89,10 @@ class Picture:
         by = _UPRIGHT_BY.get(self._orientation)
         return piece if by is None else piece.transpose(by)
 
-    def close(self) -> None:
-        """Close the file."""
-        self.image.close()
 
-
-def _open(path: Path) -> ImageFile.ImageFile:
+def _open(file: BinaryIO) -> ImageFile.ImageFile:
     try:
-        return Image.open(path, formats=FORMATS)
+        return Image.open(file, formats=FORMATS)
     except UnidentifiedImageError:
         raise Refused("unknown kind") from None
 

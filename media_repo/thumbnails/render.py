@@ -1,15 +1,17 @@
 """Thumbnails of one picture, several of them from one decoding."""
 
+import io
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Final, NamedTuple
+from typing import BinaryIO, Final, NamedTuple
 
 from PIL import Image
 
 from media_repo.thumbnails.encode import moving, plain, still, to_srgb
-from media_repo.thumbnails.job import Limits, Made
+from media_repo.thumbnails.job import Limits, Made, Refused
 from media_repo.thumbnails.picture import CONTENT_TYPES, Picture
 from media_repo.thumbnails.sizes import Fit, Wanted, fit
+from media_repo.thumbnails.video import poster
 
 # The original is answered unless it is larger than its bare pixels: what else is in there?
 _ORIGINAL_BYTES_PER_PIXEL: Final = 4
@@ -36,32 +38,45 @@ def render(path: Path, sizes: Sequence[Wanted], limits: Limits) -> list[Thumbnai
 
     Raises Refused, and whatever the decoders raise on broken files.
     """
-    picture = Picture(path, limits.max_pixels)
+    with path.open("rb") as file:
+        return _of_picture(_picture_of(path, file, limits), sizes, limits)
+
+
+def _picture_of(path: Path, file: BinaryIO, limits: Limits) -> Picture:
     try:
-        done: dict[int, Thumbnail] = {}
-        stills: list[_Plan] = []
-        for index, wanted in enumerate(sizes):
-            fitted = fit(wanted, *picture.upright_size)
-            moves = wanted.is_animated and picture.is_animated
-            if fitted is None and _may_stay(picture, moves=moves):
-                done[index] = _original(picture)
-                continue
-            animation = _animation(picture, fitted, limits) if moves else None
-            if animation is None:
-                stills.append(_Plan(index, fitted))
-            else:
-                done[index] = animation
-        done.update(_stills(picture, stills, limits.jpeg_quality))
-        if not stills:
-            # What is passed on as it is must be a picture to its end.
-            picture.image.load()
-        return [done[index] for index in range(len(sizes))]
-    finally:
-        picture.close()
+        return Picture(file, limits.max_pixels)
+    except Refused as refused:
+        if refused.refusal != "unknown kind":
+            raise
+    taken = io.BytesIO(poster(path, limits))
+    return Picture(taken, limits.max_pixels, is_whole_file=False)
+
+
+def _of_picture(picture: Picture, sizes: Sequence[Wanted], limits: Limits) -> list[Thumbnail]:
+    done: dict[int, Thumbnail] = {}
+    stills: list[_Plan] = []
+    for index, wanted in enumerate(sizes):
+        fitted = fit(wanted, *picture.upright_size)
+        moves = wanted.is_animated and picture.is_animated
+        if fitted is None and _may_stay(picture, moves=moves):
+            done[index] = _original(picture)
+            continue
+        animation = _animation_or_not(picture, fitted, limits) if moves else None
+        if animation is None:
+            stills.append(_Plan(index, fitted))
+        else:
+            done[index] = animation
+    done.update(_stills(picture, stills, limits.jpeg_quality))
+    if not stills:
+        # What is passed on as it is must be a picture to its end.
+        picture.image.load()
+    return [done[index] for index in range(len(sizes))]
 
 
 def _may_stay(picture: Picture, *, moves: bool) -> bool:
-    if picture.kind not in CONTENT_TYPES or (picture.is_animated and not moves):
+    if not picture.is_whole_file or picture.kind not in CONTENT_TYPES:
+        return False
+    if picture.is_animated and not moves:
         return False
     if moves and picture.kind == "GIF":
         # How many frames there are is known only when all have been read.
@@ -125,6 +140,13 @@ def _shrunk(
     )
     is_whole = lying.part == (width, height)
     return piece, piece if is_whole else base
+
+
+def _animation_or_not(picture: Picture, fitted: Fit | None, limits: Limits) -> Thumbnail | None:
+    try:
+        return _animation(picture, fitted, limits)
+    except MemoryError:
+        return None
 
 
 def _animation(picture: Picture, fitted: Fit | None, limits: Limits) -> Thumbnail | None:

@@ -1,6 +1,5 @@
 """One picture out of a video, by ffmpeg in a process of its own."""
 
-import io
 import subprocess
 from pathlib import Path
 from typing import Final
@@ -66,8 +65,3 @@ def _command(limits: Limits, parser: str, path: Path) -> list[str]:
         *("-an", "-sn", "-dn", "-vf", "thumbnail=n=48", "-frames:v", "1"),
         *("-f", "image2pipe", "-c:v", "png", "pipe:1"),
     ]
-
-
-def as_file(picture: bytes) -> io.BytesIO:
-    """Return a picture as something to read from."""
-    return io.BytesIO(picture)

@@ -93,7 +93,7 @@ async def receiving(database_dsn: str, tmp_path: Path) -> AsyncIterator[Receivin
     async with running_node(database_dsn, tmp_path) as node:
         key = read_signing_key((tmp_path / "signing.key").read_text())
         peers, signatures = DagPeers(), DagSignatures({"localhost": key})
-        layer = receive_layer(node.base, node.rooms, peers, signatures)
+        layer = receive_layer(node.base, node.rooms.writing, peers, signatures)
         yield Receiving(node, layer, peers, signatures)
 
 

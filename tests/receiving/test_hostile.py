@@ -118,7 +118,7 @@ async def test_what_was_staged_survives_the_death_of_the_node(
     await receiving.gets(*events)
     assert await receiving.staged() == len(events)
     async with running_node(database_dsn, tmp_path) as node:
-        other = receive_layer(node.base, node.rooms, DagPeers(), receiving.signatures)
+        other = receive_layer(node.base, node.rooms.writing, DagPeers(), receiving.signatures)
         await other.inbox.poll()
         await other.inbox.drained()
     await receiving.node.base.tail.poll()
@@ -157,7 +157,7 @@ async def test_two_nodes_and_local_senders_do_not_lose_each_others_events(
     for _ in range(20):
         eves.append(dag.make(EVE, "m.room.message", HELLO, [eves[-1].event_id]))
     async with running_node(database_dsn, tmp_path) as node:
-        other = receive_layer(node.base, node.rooms, receiving.peers, receiving.signatures)
+        other = receive_layer(node.base, node.rooms.writing, receiving.peers, receiving.signatures)
 
         async def send():
             for number in range(20):

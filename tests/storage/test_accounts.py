@@ -17,6 +17,7 @@ from homeserver.storage import (
 from homeserver.storage.access_tokens import NewAccessToken
 from homeserver.storage.accounts import NewAccountRow
 from homeserver.storage.database import Database
+from homeserver.storage.devices import RemovedDevice
 from homeserver.storage.refresh_tokens import NewRefreshToken
 from homeserver.storage.uia_sessions import NewUiaSession
 
@@ -92,7 +93,9 @@ async def test_a_device_goes_with_its_tokens_and_only_its_own(users: Database) -
                 tx, NewAccessToken(token_hash, user_id, device_id, 1, None, refresh_nid)
             )
         await access_tokens.insert(tx, NewAccessToken(b"4", ALICE, None, 1, None))
-        assert await devices.delete(tx, ALICE, [PHONE, "NOTHING"]) == [PHONE]
+        assert await devices.delete(tx, ALICE, [PHONE, "NOTHING"]) == [
+            RemovedDevice(PHONE, had_keys=False)
+        ]
     assert await token_hashes(users) == {b"2", b"3", b"4"}
     async with users.connection() as connection:
         assert await refresh_tokens.owner_of(connection, b"r1") is None
@@ -101,8 +104,10 @@ async def test_a_device_goes_with_its_tokens_and_only_its_own(users: Database) -
 
 async def test_all_devices_but_one(users: Database) -> None:
     async with users.transaction() as tx:
-        assert await devices.delete_all(tx, ALICE, except_device_id=TABLET) == [PHONE]
-        assert await devices.delete_all(tx, ALICE) == [TABLET]
+        assert await devices.delete_all(tx, ALICE, except_device_id=TABLET) == [
+            RemovedDevice(PHONE, had_keys=False)
+        ]
+        assert await devices.delete_all(tx, ALICE) == [RemovedDevice(TABLET, had_keys=False)]
         assert [device.device_id for device in await devices.devices_of(tx, BOB)] == [PHONE]
 
 

@@ -164,6 +164,9 @@ class DagPeers:
         self.is_silent = False
         # Events that the other server does not give away.
         self.hidden: set[EventID] = set()
+        # How much of history it gives at once, and events that it gives otherwise than they are.
+        self.page = 100
+        self.shown: dict[EventID, JsonObject] = {}
 
     async def missing_events(
         self,
@@ -224,7 +227,29 @@ class DagPeers:
     ) -> list[JsonObject]:
         if (lie := self._asked("backfill")) is not None:
             return lie
-        raise RemoteError(server, "no history")
+        dag = self.rooms[room_id]
+        found: list[EventID] = []
+        pending = list(event_ids)
+        while pending and len(found) < min(limit, self.page):
+            event_id = pending.pop(0)
+            if event_id in dag.events and event_id not in [*found, *self.hidden]:
+                found.append(event_id)
+                pending += dag.events[event_id].prev_events
+        return [self.shown.get(each, dag.events[each].pdu) for each in found]
+
+    async def timestamp_to_event(
+        self, server: ServerName, room_id: RoomID, ts: int, *, forwards: bool
+    ) -> tuple[EventID, int]:
+        if (lie := self._asked("timestamp_to_event")) is not None:
+            return lie
+        times = [(e.origin_server_ts, i) for i, e in self.rooms[room_id].events.items()]
+        if forwards:
+            found = min((each for each in times if each[0] >= ts), default=None)
+        else:
+            found = max((each for each in times if each[0] <= ts), default=None)
+        if found is None:
+            raise RemoteError(server, "no event at that time", status=404)
+        return found[1], found[0]
 
     def _asked(self, question: str):
         self.asked.append(question)

@@ -42,10 +42,13 @@ def federation_section(authority: Authority, **settings: Any) -> FederationSecti
 
 @contextlib.asynccontextmanager
 async def named_server(
-    authority: Authority, dsn: str, folder: Path, **sections: Any
+    authority: Authority, dsn: str, folder: Path, *, name: str | None = None, **sections: Any
 ) -> AsyncIterator[NamedServer]:
-    """Start a server; `sections` as for `server_config`, and `federation` as settings."""
-    port = free_port()
+    """Start a server; `sections` as for `server_config`, and `federation` as settings.
+
+    `name`: of one that ran before.
+    """
+    port = free_port() if name is None else int(name.rpartition(":")[2])
     name = f"127.0.0.1:{port}"
     certificate, key = authority.certificate("127.0.0.1")
     federation = sections.pop("federation", {})
@@ -63,9 +66,11 @@ async def named_server(
         yield NamedServer(ServerName(name), running)
 
 
-def process_settings(authority: Authority, dsn: str, client_port: int) -> Mapping[str, str]:
+def process_settings(
+    authority: Authority, dsn: str, client_port: int, *, name: str | None = None
+) -> Mapping[str, str]:
     """Return the settings of a `ServerProcess` that federates; its name is in SERVER_NAME."""
-    port = free_port()
+    port = free_port() if name is None else int(name.rpartition(":")[2])
     certificate, key = authority.certificate("127.0.0.1")
     listeners = [
         {"port": client_port},

@@ -24,6 +24,7 @@ from homeserver.run.foundation import Foundation, foundation
 from homeserver.run.keys_layer import KeysLayer, keys_layer
 from homeserver.run.reading_routes import receipts_of
 from homeserver.run.room_layer import RoomLayer, room_layer
+from homeserver.run.room_writing import room_writing
 from homeserver.run.secret_files import load_signing_key
 from homeserver.run.sync_layer import sync_layer
 from homeserver.services.receipts import Receipts
@@ -97,6 +98,8 @@ async def running_node(
         config, clock=SystemClock(), metrics=Metrics(), shutdown=Shutdown()
     ) as base:
         peers = NoPeers()
-        rooms = room_layer(base, key, profiles=profiles, peers=peers, directories=peers)
+        rooms = room_layer(
+            base, room_writing(base, key), profiles=profiles, peers=peers, directories=peers
+        )
         keys = keys_layer(base, peers)
         yield Node(base, rooms, sync_layer(base, rooms, keys), receipts_of(base, rooms), keys)

@@ -56,8 +56,12 @@ class UploadLimit(Section, frozen=True, kw_only=True):
     """How much one user may upload in a time."""
 
     period_seconds: Annotated[int, about("The time.", ge=1)]
-    max_bytes: Annotated[int | None, about("How many bytes in it. Absent: any.", ge=0)] = None
-    max_files: Annotated[int | None, about("How many files in it. Absent: any.", ge=0)] = None
+    max_bytes: Annotated[
+        Annotated[int, msgspec.Meta(ge=0)] | None, about("How many bytes in it. Absent: any.")
+    ] = None
+    max_files: Annotated[
+        Annotated[int, msgspec.Meta(ge=0)] | None, about("How many files in it. Absent: any.")
+    ] = None
 
 
 class ScanSection(Section, frozen=True, kw_only=True):
@@ -116,11 +120,10 @@ class MediaSection(Section, frozen=True, kw_only=True):
         int, about("How many announced uploads a user may have at once.", ge=1)
     ] = 50
     freeze_unauthenticated_ts: Annotated[
-        int | None,
+        Annotated[int, msgspec.Meta(ge=0)] | None,
         about(
             "The deprecated paths, which need no access token, give out only what came before"
-            " this time, in ms since 1970. 0: nothing. null: everything.",
-            ge=0,
+            " this time, in ms since 1970. 0: nothing. null: everything."
         ),
     ] = 0
     scan: ScanSection = ScanSection()

@@ -12,3 +12,11 @@ class PresenceSection(Section, frozen=True, kw_only=True):
         bool,
         about("Whether users who share a room are told of each other's presence."),
     ] = True
+    send_to_servers: Annotated[
+        bool,
+        about("Whether other servers in the same rooms are told of the presence of users here."),
+    ] = True
+    take_from_servers: Annotated[
+        bool,
+        about("Whether what other servers tell of the presence of their users is taken."),
+    ] = True

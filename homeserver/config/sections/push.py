@@ -35,7 +35,7 @@ class PushSection(Section, frozen=True, kw_only=True):
     web_push_contact: Annotated[
         str | None,
         about(
-            "Whom push services may ask, such as mailto:admin@example.org.",
-            pattern="^(mailto:|https:)",
+            "Whom push services may ask, as a URL that begins with mailto: or https:, such as"
+            " mailto:admin@example.org."
         ),
     ] = None

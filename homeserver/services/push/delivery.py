@@ -1,6 +1,7 @@
 """Sending one notification to a push gateway or a push service."""
 
 import hashlib
+from collections.abc import Mapping
 from enum import Enum
 from typing import Final, NamedTuple
 
@@ -14,12 +15,13 @@ from homeserver.services.push.notification import (
     rejected_keys,
     web_push_payload,
 )
+from homeserver.services.push.silent_hosts import SilentHosts
 from homeserver.services.push.web_push import MAX_PAYLOAD_BYTES, VapidKey, encrypt, to_base64
 from homeserver.storage.pushers import PusherRow
 from homeserver.telemetry.clock import Clock
 from homeserver.telemetry.log import get_logger
 from homeserver.telemetry.metrics import Metrics
-from homeserver.web.outgoing_http import OutgoingHttp
+from homeserver.web.outgoing_http import JsonAnswer, OutgoingHttp
 
 log = get_logger(__name__)
 
@@ -68,12 +70,14 @@ class Delivery:
         self._clock = clock
         self._metrics = metrics
         self._ttl_seconds = ttl_ms // 1000
+        self._silent = SilentHosts(clock)
 
     async def send(self, push: Push) -> Result:
         """Send a notification by the pusher's kind; raises nothing."""
-        kind = push.pusher.kind
+        is_web_push = push.pusher.kind in kinds.WEB_PUSH_KINDS
+        kind = kinds.WEB_PUSH if is_web_push else kinds.HTTP
         begin = self._clock.monotonic()
-        if kind == kinds.WEB_PUSH:
+        if is_web_push:
             result = await self._send_web_push(push.pusher, self._web_push_message(push))
         else:
             result = await self._send_to_gateway(push)
@@ -90,10 +94,8 @@ class Delivery:
 
     async def _send_to_gateway(self, push: Push) -> Result:
         url = str(push.content.get("url"))
-        try:
-            answer = await self._http.request_json("POST", url, body=gateway_body(push))
-        except RemoteError as error:
-            log.info("push failed", pusher_nid=push.pusher.pusher_nid, reason=error.reason)
+        answer = await self._post(push.pusher, url, gateway_body(push))
+        if answer is None:
             return Result.FAILED
         if answer.status != 200:
             log.info("push refused", pusher_nid=push.pusher.pusher_nid, status=answer.status)
@@ -129,12 +131,8 @@ class Delivery:
         }
         if message.topic is not None:
             headers["Topic"] = message.topic
-        try:
-            answer = await self._http.request_json(
-                "POST", url, body=body, headers=headers, content_type="application/octet-stream"
-            )
-        except RemoteError as error:
-            log.info("web push failed", pusher_nid=pusher.pusher_nid, reason=error.reason)
+        answer = await self._post(pusher, url, body, headers, "application/octet-stream")
+        if answer is None:
             return Result.FAILED
         if 200 <= answer.status < 300:
             return Result.DELIVERED
@@ -142,3 +140,25 @@ class Delivery:
         if answer.status in _GONE:
             return Result.GONE
         return Result.REFUSED if answer.status in _HOPELESS else Result.FAILED
+
+    async def _post(
+        self,
+        pusher: PusherRow,
+        url: str,
+        body: bytes,
+        headers: Mapping[str, str] | None = None,
+        content_type: str = "application/json",
+    ) -> JsonAnswer | None:
+        """Send a request; None: there is no answer, or there was none just now."""
+        if self._silent.is_silent(url):
+            return None
+        try:
+            answer = await self._http.request_json(
+                "POST", url, body=body, headers=headers, content_type=content_type
+            )
+        except RemoteError as error:
+            self._silent.failed(url)
+            log.info("push failed", pusher_nid=pusher.pusher_nid, reason=error.reason)
+            return None
+        self._silent.answered(url)
+        return answer

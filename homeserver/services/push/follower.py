@@ -117,9 +117,15 @@ def _changes_members(entry: EventEntry) -> bool:
 
 
 def _reader_of(entry: LogEntry) -> UserID | None:
-    """Return who has read the room up to an entry: by a receipt, or by sending a message."""
+    """Return whose counts are lower after an entry.
+
+    That is who has read the room by a receipt or by sending a message, and who has left it.
+    """
     if isinstance(entry, ReceiptEntry):
         return UserID(entry.user_id)
-    if isinstance(entry, EventEntry) and entry.record.state_key is None:
-        return UserID(entry.record.sender)
-    return None
+    if not isinstance(entry, EventEntry):
+        return None
+    record = entry.record
+    if record.state_key is None:
+        return UserID(record.sender)
+    return UserID(record.state_key) if record.type == "m.room.member" else None

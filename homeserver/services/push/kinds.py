@@ -18,6 +18,7 @@ EMAIL: Final = "email"
 WEB_PUSH: Final = "webpush"
 # COMPAT(clients that know MSC4174, until it is in the specification)
 UNSTABLE_WEB_PUSH: Final = "org.matrix.msc4174.webpush"
+WEB_PUSH_KINDS: Final = frozenset({WEB_PUSH, UNSTABLE_WEB_PUSH})
 EMAIL_APP_ID: Final = "m.email"
 
 _NOTIFY_PATH: Final = "/_matrix/push/v1/notify"

@@ -86,7 +86,8 @@ class PushOutcomes:
         if entry is None:
             return None
         found = await self._cache.get([entry.event_nid])
-        name = found[entry.event_nid].content.get("displayname")
+        member = found.get(entry.event_nid)
+        name = member.content.get("displayname") if member is not None else None
         return name if isinstance(name, str) else None
 
 

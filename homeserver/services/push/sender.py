@@ -32,6 +32,8 @@ log = get_logger(__name__)
 
 POLL_SECONDS: Final = 2.0
 EXPIRY_SECONDS: Final = 600.0
+# Of each pusher, after an outage: the newest.
+MAX_QUEUED: Final = 1_000
 # Longer than one attempt may take.
 _CLAIM_MS: Final = 15_000
 # How late a notification comes at the most after its gateway is back.
@@ -40,6 +42,8 @@ _MAX_PAUSE_MS: Final = 600_000
 _MAX_SENDING: Final = 100
 _MAX_DUE: Final = 500
 _MAX_WAITING: Final = 50
+# Longer than an attempt takes, so that what has arrived is taken out of the queue.
+_STOP_SECONDS: Final = 12.0
 
 _decode: Final = msgspec.json.Decoder(dict).decode
 
@@ -101,15 +105,16 @@ class PushSender:
         self.wake(due)
 
     async def expire(self) -> None:
-        """Forget what has waited for too long."""
+        """Forget what has waited for too long, and what nobody would look through."""
+        before_ms = self._clock.now_ms() - self._max_age_ms
         async with self._database.connection("push_expiry") as connection:
-            await push_queue.expire(connection, self._clock.now_ms() - self._max_age_ms)
+            await push_queue.expire(connection, before_ms, MAX_QUEUED)
 
     async def stop(self) -> None:
         """Finish the attempts that are on their way."""
         self._is_stopping = True
         if self._sending:
-            await asyncio.wait(list(self._sending.values()))
+            await asyncio.wait(list(self._sending.values()), timeout=_STOP_SECONDS)
 
     def _ended(self, pusher_nid: int, _task: asyncio.Task[None]) -> None:
         del self._sending[pusher_nid]
@@ -133,11 +138,9 @@ class PushSender:
     async def _claim(self, pusher_nid: int) -> PusherRow | None:
         now_ms = self._clock.now_ms()
         async with self._database.connection("claim_pusher") as connection:
-            if not await push_queue.claim(
+            return await push_queue.claim(
                 connection, pusher_nid, self._node_id, now_ms, now_ms + _CLAIM_MS
-            ):
-                return None
-            return await pushers.by_nid(connection, pusher_nid)
+            )
 
     async def _release(self, pusher_nid: int) -> bool:
         """Let other nodes send; whether something has come that they left to this one."""
@@ -151,15 +154,20 @@ class PushSender:
             await self._digests.send(pusher)
             return False
         while not self._is_stopping:
-            waiting = await self._waiting(pusher)
+            waiting, is_last = await self._waiting(pusher)
             if waiting is None:
                 return True
-            if not await self._send_one(pusher, waiting):
+            told = await self._send_one(pusher, waiting)
+            if told is None:
                 return False
+            if is_last:
+                # Whether there is more by now is seen when the pusher is released.
+                return True
+            pusher = pusher._replace(told_unread=told, failures=0)
         return False
 
-    async def _waiting(self, pusher: PusherRow) -> Waiting | None:
-        """Return what is to be sent next, and forget what need not be any more.
+    async def _waiting(self, pusher: PusherRow) -> tuple[Waiting | None, bool]:
+        """Return what is to be sent next, whether it is the last, and forget what is in vain.
 
         Of new counts only the newest are sent, and none before an event, which brings its own.
         """
@@ -175,42 +183,43 @@ class PushSender:
                 if passed:
                     await push_queue.forget(connection, pusher.pusher_nid, passed)
             if chosen is not None or len(rows) < _MAX_WAITING:
-                return chosen
+                is_last = chosen is None or chosen is rows[-1]
+                return chosen, is_last and len(rows) < _MAX_WAITING
 
     def _is_stale(self, row: Waiting) -> bool:
         return row.is_moot or row.added_ts < self._clock.now_ms() - self._max_age_ms
 
-    async def _send_one(self, pusher: PusherRow, waiting: Waiting) -> bool:
-        """Send a notification; False: the pusher is to be left alone, or is gone."""
+    async def _send_one(self, pusher: PusherRow, waiting: Waiting) -> int | None:
+        """Send a notification and return how many unread messages were told of.
+
+        None: the pusher is to be left alone, or is gone.
+        """
         # The counts must be those after the event.
         counts = await self._counts.of_user(pusher.user_id, waiting.pos)
         event = None
-        async with self._database.connection("pushed_event") as connection:
-            if waiting.event_nid is not None:
+        if waiting.event_nid is not None:
+            async with self._database.connection("pushed_event") as connection:
                 found = await push_queue.pushed_events(connection, [waiting.event_nid])
-                event = found.get(waiting.event_nid)
-            told = await pushers.by_nid(connection, pusher.pusher_nid)
-        if told is None:
-            return False
-        if event is None and counts.unread == told.told_unread:
+            event = found.get(waiting.event_nid)
+        elif counts.unread == pusher.told_unread:
             await self._sent(pusher, waiting, counts.unread)
-            return True
+            return counts.unread
         content = _decode(pusher.content)
         tweaks = _decode(waiting.tweaks)
         push = Push(pusher, content, event, tweaks, waiting.is_highlight, counts)
         result = await self._delivery.send(push)
         if result is Result.FAILED:
-            await self._postpone(told)
-            return False
+            await self._postpone(pusher)
+            return None
         if result is Result.GONE:
             log.info("pusher rejected", pusher_nid=pusher.pusher_nid, kind=pusher.kind)
             async with self._database.connection("delete_pusher") as connection:
                 await pushers.delete_by_nid(connection, pusher.pusher_nid)
-            return False
+            return None
         await self._sent(pusher, waiting, counts.unread)
         waited_ms = self._clock.now_ms() - waiting.added_ts
         self._metrics.push_delay_seconds.labels(pusher.kind).observe(max(0, waited_ms) / 1000)
-        return True
+        return counts.unread
 
     async def _sent(self, pusher: PusherRow, waiting: Waiting, unread: int) -> None:
         until_ms = self._clock.now_ms() + _CLAIM_MS

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from typing import Final
 
 import msgspec
-from jinja2 import TemplateError
+from jinja2 import Template, TemplateError
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 from homeserver.config.sections.single_sign_on import Provider
@@ -63,7 +63,7 @@ class AttributeMapping:
         for name, wanted in self._required.items():
             value = claims.get(name)
             values = value if isinstance(value, list) else [value]
-            if wanted not in map(_text_of, values):
+            if not any(wanted in _texts_of(each) for each in values):
                 raise SignInFailed(
                     "You are not one of those who may log in here",
                     reason=f"required attribute {name}",
@@ -90,9 +90,9 @@ class AttributeMapping:
         except InvalidIdentifier:
             return None
 
-    def _render(self, template: object, values: Mapping[str, Claims]) -> str:
+    def _render(self, template: Template, values: Mapping[str, Claims]) -> str:
         try:
-            rendered: str = template.render(values)  # type: ignore[attr-defined]  # untyped
+            return template.render(values).strip()
         except _TEMPLATE_FAULTS as error:
             log.warning(
                 "template of an identity provider fails",
@@ -100,7 +100,6 @@ class AttributeMapping:
                 reason=type(error).__name__,
             )
             return ""
-        return rendered.strip()
 
 
 def localpart_from(text: str) -> str:
@@ -113,7 +112,8 @@ def localpart_from(text: str) -> str:
     return "".join(chr(byte) if byte in _ALLOWED_BYTES else f"={byte:02x}" for byte in encoded)
 
 
-def _text_of(value: object) -> str | None:
+def _texts_of(value: object) -> tuple[str, ...]:
     if isinstance(value, bool):
-        return "true" if value else "false"
-    return str(value) if isinstance(value, str | int) else None
+        # Unquoted in YAML, `true` reaches us as "on".
+        return ("true", "on") if value else ("false", "off")
+    return (str(value),) if isinstance(value, str | int) else ()

@@ -1,6 +1,7 @@
 """Reading what a CAS says of a ticket: a little XML, which nobody shall blow up."""
 
 from typing import Final
+
 # Document types, where the danger is, are refused.
 from xml.parsers import expat
 

@@ -61,6 +61,8 @@ class Arrived(msgspec.Struct, frozen=True, kw_only=True):
     # None: there is no account yet.
     user_id: UserID | None = None
     attributes: Attributes = Attributes()
+    # The user may have another localpart than that of the attributes.
+    may_choose: bool = False
 
 
 _Step = TypeVar("_Step", Asking, AtProvider, Arrived)

@@ -22,8 +22,8 @@ _OPTIONS: Final[Any] = {
     "verify_iat": False,
     "verify_sub": False,
 }
-# What a key of a strange shape makes the library raise, besides its own errors.
-_KEY_FAULTS: Final = (jwt.PyJWTError, ValueError, TypeError, KeyError)
+# What keys and tokens of a strange shape make the library raise, besides its own errors.
+_FAULTS: Final = (jwt.PyJWTError, ValueError, TypeError, KeyError, RecursionError)
 
 
 class _NoKeyFits(Exception):
@@ -65,7 +65,7 @@ class IdTokens:
     def _header_of(self, token: str) -> tuple[str, str | None]:
         try:
             header = jwt.get_unverified_header(token)
-        except jwt.PyJWTError as error:
+        except _FAULTS as error:
             raise SignInFailed(_REFUSAL, reason=f"no token: {error}") from error
         algorithm, key_id = header.get("alg"), header.get("kid")
         # Before any key is looked at: "none", and a public key taken for a shared secret.
@@ -88,7 +88,7 @@ class IdTokens:
                 )
             except jwt.InvalidSignatureError:
                 continue
-            except _KEY_FAULTS as error:
+            except _FAULTS as error:
                 raise SignInFailed(_REFUSAL, reason=f"{type(error).__name__}: {error}") from error
             return claims
         raise _NoKeyFits
@@ -98,9 +98,10 @@ class IdTokens:
         expires, issued, begins = claims.get("exp"), claims.get("iat"), claims.get("nbf", 0)
         if not (_is_number(expires) and _is_number(issued) and _is_number(begins)):
             raise SignInFailed(_REFUSAL, reason="exp, iat and nbf must be numbers")
-        if claims["exp"] + _LEEWAY_SECONDS <= now:
+        # Neither holds of what is not a number (NaN), which JSON of this library can spell.
+        if not claims["exp"] + _LEEWAY_SECONDS > now:
             raise SignInFailed(_REFUSAL, reason="the token has expired")
-        if max(claims["iat"], claims.get("nbf", 0)) - _LEEWAY_SECONDS > now:
+        if not max(claims["iat"], claims.get("nbf", 0)) - _LEEWAY_SECONDS <= now:
             raise SignInFailed(_REFUSAL, reason="the token is of the future")
 
     def _check_parties(self, claims: Claims) -> None:
@@ -121,7 +122,7 @@ def _fitting(
             continue
         try:
             yield jwt.PyJWK(dict(key), algorithm=algorithm)
-        except _KEY_FAULTS:
+        except _FAULTS:
             # Of another type than the algorithm wants, or of one that we do not know.
             continue
 

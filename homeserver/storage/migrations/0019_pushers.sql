@@ -21,6 +21,8 @@ CREATE TABLE pushers (
     is_enabled boolean NOT NULL DEFAULT true,
     -- Web Push: false until the client has shown that it gets what is sent.
     is_activated boolean NOT NULL DEFAULT true,
+    -- Events up to here are from before it was there, or on.
+    since_pos bigint NOT NULL,
     ack_hash bytea,
     ack_expires_ts bigint,
     -- What the link in a mail shows to end the mails.

@@ -9,14 +9,6 @@ CREATE TABLE outbound_cursors (
     PRIMARY KEY (shard, destination)
 );
 
--- Events of other servers' users that this server has been asked to bring into a room, and
--- therefore passes on to all others in it: joins, leaves and knocks.
-CREATE TABLE relayed_events (
-    event_id text PRIMARY KEY,
-    created_ts bigint NOT NULL
-);
-CREATE INDEX relayed_events_created ON relayed_events (created_ts);
-
 -- The rooms of a server.
 CREATE INDEX memberships_server
     ON memberships (substr(user_id, strpos(user_id, ':') + 1), room_nid);

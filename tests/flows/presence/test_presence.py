@@ -222,17 +222,17 @@ async def test_a_waiting_client_hears_of_a_change(server, alice, bob, room):
 @pytest.mark.parametrize(
     ("chosen", "names"),
     [
-        ({}, {"alice", "bob", "carol"}),
-        ({"types": []}, set()),
-        ({"types": ["m.other"]}, set()),
-        ({"not_types": ["m.presence"]}, set()),
-        ({"types": ["m.*"]}, {"alice", "bob", "carol"}),
-        ({"senders": ["@bob:hs.example"]}, {"bob"}),
-        ({"not_senders": ["@bob:hs.example"]}, {"alice", "carol"}),
-        ({"limit": 0}, set()),
-        ({"limit": 1}, {"carol"}),
+        ({}, "alice bob carol"),
+        ({"types": []}, ""),
+        ({"types": ["m.other"]}, ""),
+        ({"not_types": ["m.presence"]}, ""),
+        ({"types": ["m.*"]}, "alice bob carol"),
+        ({"senders": ["@bob:hs.example"]}, "bob"),
+        ({"not_senders": ["@bob:hs.example"]}, "alice carol"),
+        ({"limit": 0}, ""),
+        ({"limit": 1}, "carol"),
     ],
-    ids=repr,
+    ids=str,
 )
 async def test_a_filter_chooses(alice, bob, carol, room, chosen, names):
     await carol.joins(room)
@@ -241,7 +241,7 @@ async def test_a_filter_chooses(alice, bob, carol, room, chosen, names):
         await sets_presence(client, "unavailable")
     for token in (None, since):
         answer = await alice.syncs(token, set_presence="offline", filter={"presence": chosen})
-        assert {user_id[1:].split(":")[0] for user_id in presence_in(answer)} == names
+        assert {user_id[1:].split(":")[0] for user_id in presence_in(answer)} == set(names.split())
 
 
 async def test_ignored_users_are_not_told_of(alice, bob, room):

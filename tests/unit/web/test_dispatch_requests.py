@@ -292,6 +292,7 @@ async def test_facts_of_the_request_are_given_to_those_who_ask(served: Served) -
     assert answer == {
         "ip": "127.0.0.1",
         "user_agent": "test",
+        "accept_language": "",
         "request_id": "r-1",
         "listener": "listener0",
         "cookie": "a=b",

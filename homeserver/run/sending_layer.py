@@ -1,0 +1,109 @@
+"""Sending to other servers, and taking what they send, put together."""
+
+import secrets
+from collections.abc import Sequence
+from typing import Final
+
+from federation.edus import ReceivedEdus, RoomGate
+from federation.remote_keys import FederationKeys
+from federation.routes.send_transaction import SendTransactionRoutes
+from federation.sending.catch_up import CatchUp
+from federation.sending.delivery import Deliveries
+from federation.sending.devices import DeviceUpdates
+from federation.sending.router import Router
+from federation.sending.sender import Sending, Shards
+from federation.sending.transactions import Transactions
+from federation.transactions_in import TransactionsIn
+from homeserver.protocol.identifiers import ServerName
+from homeserver.run.parts import Parts
+from homeserver.run.reading_routes import receipts_of
+from homeserver.run.to_device_layer import to_device_of
+from homeserver.services import remote_devices
+from homeserver.services.remote_devices import ForgetRemoteDevices, RemoteDevices
+from homeserver.services.typing_notifications import TypingNotifications
+from homeserver.storage.presence import PresenceState
+from homeserver.streams.ephemeral import TypingChange
+from homeserver.streams.followers import Followers
+from homeserver.streams.leases import Leases
+
+# Of one run of the process: no other run may ever have it.
+_NODE_ID_BYTES: Final = 16
+
+
+def sending_of(parts: Parts) -> Sending:
+    """Put the sender together; it runs when it is started."""
+    base, federation = parts.base, parts.federation
+    own_name = ServerName(base.config.server.name)
+    database, clock, tasks = base.database, base.clock, base.tasks
+    section = base.config.presence
+    shards = Shards(federation.policy, clock)
+    router = Router(
+        database,
+        base.tail,
+        shards,
+        clock,
+        own_name,
+        tells_presence=section.enabled and section.send_to_servers,
+    )
+    transactions = Transactions(
+        database, federation.client, parts.rooms.cache, DeviceUpdates(database), clock, own_name
+    )
+    deliveries = Deliveries(
+        transactions,
+        CatchUp(database, own_name),
+        federation.destinations,
+        federation.policy,
+        tasks,
+        clock,
+        lambda: router.position,
+    )
+    if base.config.federation.enabled:
+        federation.destinations.on_wake(deliveries.wake)
+        _follow(parts, router)
+    leases = Leases(database, clock, secrets.token_hex(_NODE_ID_BYTES))
+    return Sending(database, leases, shards, router, deliveries, tasks, clock, own_name)
+
+
+def _follow(parts: Parts, router: Router) -> None:
+    """Have the router told of what is not in the log."""
+    tasks = parts.base.tasks
+
+    def types(change: TypingChange) -> None:
+        tasks.spawn("federation typing", router.tell_typing(change))
+
+    def is_present(states: Sequence[PresenceState]) -> None:
+        tasks.spawn("federation presence", router.repeat_presence(states))
+
+    parts.base.typing.follow_everywhere(types)
+    parts.presence.presence.follow(is_present)
+
+
+def transaction_routes(parts: Parts) -> list[object]:
+    """Put together what takes transactions of other servers; nothing without federation."""
+    base, rooms, receiving = parts.base, parts.rooms, parts.receiving
+    if not base.config.federation.enabled:
+        return []
+    devices = RemoteDevices(
+        base.database,
+        base.log_writer,
+        FederationKeys(parts.federation.client),
+        base.tasks,
+        ServerName(base.config.server.name),
+    )
+    base.tasks.every("remote device lists", remote_devices.RETRY_SECONDS, devices.retry)
+    edus = ReceivedEdus(
+        RoomGate(base.database, rooms.heads, receiving.acls),
+        TypingNotifications(base.database, rooms.access, base.typing),
+        receipts_of(base, rooms),
+        parts.presence.presence,
+        to_device_of(base),
+        devices,
+        takes_presence=base.config.presence.take_from_servers,
+    )
+    return [SendTransactionRoutes(TransactionsIn(receiving.receive, edus))]
+
+
+def add_federation_followers(followers: Followers, parts: Parts) -> None:
+    """Have the log followed for what other servers tell."""
+    own_name = ServerName(parts.base.config.server.name)
+    followers.add(remote_devices.FOLLOWER_NAME, ForgetRemoteDevices(own_name), begins_at_head=True)

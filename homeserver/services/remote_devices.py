@@ -1,0 +1,292 @@
+"""The devices of other servers' users: kept in step with what these servers tell of them.
+
+Spec: server-server-api/#device-management
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from functools import partial
+from typing import Final
+
+from homeserver.errors import MatrixError, RemoteError
+from homeserver.ports import RemoteDeviceLists
+from homeserver.protocol.device_keys import (
+    CrossSigningKey,
+    InvalidKeys,
+    Usage,
+    parse_cross_signing_key,
+    parse_device_keys,
+    verify_cross_signature,
+    visible_to,
+)
+from homeserver.protocol.edu import DeviceListUpdate, SigningKeyUpdate
+from homeserver.protocol.errors import BadSignature, InvalidIdentifier
+from homeserver.protocol.identifiers import (
+    DeviceID,
+    ServerName,
+    UserID,
+    parse_device_id,
+)
+from homeserver.protocol.json_types import JsonObject, JsonValue
+from homeserver.services.key_objects import encode
+from homeserver.storage import remote_device_updates as updates
+from homeserver.storage.database import Database, Transaction
+from homeserver.storage.log import append_user_change
+from homeserver.storage.remote_devices import RemoteDeviceRow
+from homeserver.streams.entries import (
+    CROSS_SIGNING_CHANGED,
+    DEVICE_KEYS_CHANGED,
+    EventEntry,
+    LogEntry,
+)
+from homeserver.streams.follower import Stretch
+from homeserver.streams.log_writer import LogWriter
+from homeserver.telemetry.log import get_logger
+from homeserver.telemetry.tasks import Tasks
+
+log = get_logger(__name__)
+
+FOLLOWER_NAME: Final = "remote device lists"
+# How often lists are asked for whose servers did not answer, and how many of them.
+RETRY_SECONDS: Final = 60.0
+_MAX_RETRIED: Final = 50
+# Questions to other servers at once.
+_MAX_ASKING: Final = 10
+# Beyond this no device of a user is kept: the specification has no limit, and bots make many.
+MAX_DEVICES: Final = 2_000
+_MAX_NAME: Final = 255
+_MAX_STREAM_ID: Final = 2**63 - 1
+
+
+class RemoteDevices:
+    """Keeps the lists of users with whom local users share rooms."""
+
+    def __init__(
+        self,
+        database: Database,
+        log_writer: LogWriter,
+        remote: RemoteDeviceLists,
+        tasks: Tasks,
+        own_name: ServerName,
+    ) -> None:
+        self._database = database
+        self._log_writer = log_writer
+        self._remote = remote
+        self._tasks = tasks
+        self._own_name = own_name
+        # Whether somebody has found out, since the question was put, that there is more.
+        self._asking: dict[UserID, bool] = {}
+        self._slots = asyncio.Semaphore(_MAX_ASKING)
+
+    async def receive_update(self, _origin: ServerName, update: DeviceListUpdate) -> None:
+        """Take a change of one device. If an earlier one is missing, the list is asked for."""
+        if await self._commit(partial(self._apply, update=update)):
+            self._ask(update.user_id)
+
+    async def receive_signing_keys(self, _origin: ServerName, update: SigningKeyUpdate) -> None:
+        """Take new cross-signing keys; keys that are wrong are as if they were not there."""
+        await self._commit(partial(self._apply_signing_keys, update=update))
+
+    async def retry(self) -> None:
+        """Ask again for lists that could not be had."""
+        async with self._database.connection("remote_devices") as connection:
+            stale = await updates.stale_lists(connection, _MAX_RETRIED)
+        for user_id in stale:
+            self._ask(user_id)
+
+    async def _commit(
+        self, work: Callable[[Transaction], Awaitable[tuple[int | None, bool]]]
+    ) -> bool:
+        position, is_stale = await self._database.run_transaction(work, "remote_devices")
+        if position is not None:
+            self._log_writer.announce(position)
+        return is_stale
+
+    async def _apply(self, tx: Transaction, *, update: DeviceListUpdate) -> tuple[int | None, bool]:
+        user_id = update.user_id
+        if not await updates.shares_room(tx, self._own_name, user_id):
+            return None, False
+        state = await updates.lock_list(tx, user_id)
+        if state is not None and not state.is_stale and update.stream_id <= state.stream_id:
+            return None, False
+        device = _device_of(update)
+        # "If a server receives an EDU which refers to a prev_id it does not recognise, it must
+        # resynchronise its list". What it knows is all up to the newest.
+        is_next = (
+            state is not None
+            and not state.is_stale
+            and all(each <= state.stream_id for each in update.prev_id)
+            and (update.deleted or device is not None)
+        )
+        if not is_next:
+            await updates.mark_stale(tx, user_id)
+        elif device is None:
+            await updates.delete_device(tx, user_id, update.device_id)
+        else:
+            if await updates.count_devices(tx, user_id) >= MAX_DEVICES:
+                return None, False
+            await updates.put_device(tx, user_id, device)
+        if is_next:
+            await updates.set_stream_id(tx, user_id, update.stream_id)
+        position = await append_user_change(
+            tx, user_id, DEVICE_KEYS_CHANGED, device_id=update.device_id
+        )
+        return position, not is_next
+
+    async def _apply_signing_keys(
+        self, tx: Transaction, *, update: SigningKeyUpdate
+    ) -> tuple[int | None, bool]:
+        user_id = update.user_id
+        master, self_signing = _cross_signing(user_id, update.master_key, update.self_signing_key)
+        if master is None and self_signing is None:
+            return None, False
+        if not await updates.shares_room(tx, self._own_name, user_id):
+            return None, False
+        await updates.lock_list(tx, user_id)
+        await updates.set_cross_signing(tx, user_id, master, self_signing)
+        return await append_user_change(tx, user_id, CROSS_SIGNING_CHANGED), False
+
+    def _ask(self, user_id: UserID) -> None:
+        if user_id in self._asking:
+            self._asking[user_id] = True
+            return
+        self._asking[user_id] = False
+        self._tasks.spawn("remote device list", self._ask_until_known(user_id))
+
+    async def _ask_until_known(self, user_id: UserID) -> None:
+        try:
+            while await self._resync(user_id) and self._asking[user_id]:
+                self._asking[user_id] = False
+        finally:
+            del self._asking[user_id]
+
+    async def _resync(self, user_id: UserID) -> bool:
+        """Ask for a list once; whether its server has answered."""
+        try:
+            async with self._slots:
+                answer = await self._remote.devices(user_id)
+        except (RemoteError, MatrixError) as error:
+            # It stays stale: clients that ask for the keys have the server asked then.
+            log.info("device list cannot be had", user_id=user_id, reason=str(error))
+            return False
+        await self._commit(partial(self._take, user_id=user_id, answer=answer))
+        return True
+
+    async def _take(
+        self, tx: Transaction, *, user_id: UserID, answer: JsonObject
+    ) -> tuple[int | None, bool]:
+        stream_id = answer.get("stream_id")
+        devices = answer.get("devices")
+        if (
+            not isinstance(stream_id, int)
+            or not isinstance(devices, list)
+            or not -_MAX_STREAM_ID <= stream_id <= _MAX_STREAM_ID
+            or not await updates.shares_room(tx, self._own_name, user_id)
+        ):
+            return None, False
+        rows = {
+            row.device_id: row
+            for each in devices[:MAX_DEVICES]
+            if (row := _listed_device(user_id, each)) is not None
+        }
+        keys = _cross_signing(user_id, answer.get("master_key"), answer.get("self_signing_key"))
+        await updates.lock_list(tx, user_id)
+        await updates.replace_list(tx, user_id, stream_id, *keys, list(rows.values()))
+        return await append_user_change(tx, user_id, DEVICE_KEYS_CHANGED), False
+
+
+class ForgetRemoteDevices:
+    """Deletes the lists of users whose servers tell nothing of them any more.
+
+    No room is shared with them, so what is known of them grows old without notice.
+    """
+
+    def __init__(self, own_name: ServerName) -> None:
+        self._suffix = f":{own_name}"
+        self._own_name = own_name
+
+    def concerns(self, entry: LogEntry) -> bool:
+        """Whether somebody is not in a room any more."""
+        return isinstance(entry, EventEntry) and any(
+            change.key[0] == "m.room.member" and change.membership in ("leave", "ban", None)
+            for change in entry.state_changes
+        )
+
+    async def handle(self, stretch: Stretch) -> None:
+        """Look whether other rooms are shared."""
+        users: set[str] = set()
+        room_nids: set[int] = set()
+        for entry in stretch.entries:
+            for change in entry.state_changes if isinstance(entry, EventEntry) else ():
+                if change.key[0] != "m.room.member" or change.membership == "join":
+                    continue
+                if change.key[1].endswith(self._suffix):
+                    assert isinstance(entry, EventEntry)
+                    room_nids.add(entry.room_nid)
+                else:
+                    users.add(change.key[1])
+        async with stretch.done() as tx:
+            await updates.forget_unshared(tx, self._own_name, list(users), list(room_nids))
+
+
+def _device_of(update: DeviceListUpdate) -> RemoteDeviceRow | None:
+    """Return the device as an update describes it; None: it is deleted, or its keys are wrong."""
+    if update.deleted:
+        return None
+    if update.keys is None:
+        return RemoteDeviceRow(update.device_id, None, _name(update.device_display_name))
+    keys = _checked_keys(update.user_id, update.device_id, update.keys)
+    if keys is None:
+        return None
+    return RemoteDeviceRow(update.device_id, keys, _name(update.device_display_name))
+
+
+def _listed_device(user_id: UserID, listed: JsonValue) -> RemoteDeviceRow | None:
+    if not isinstance(listed, dict):
+        return None
+    try:
+        device_id = parse_device_id(listed.get("device_id") or "")
+    except (InvalidIdentifier, TypeError, AttributeError):
+        return None
+    source = listed.get("keys")
+    keys = _checked_keys(user_id, device_id, source) if source is not None else None
+    return RemoteDeviceRow(device_id, keys, _name(listed.get("device_display_name")))
+
+
+def _checked_keys(user_id: UserID, device_id: DeviceID, source: JsonValue) -> bytes | None:
+    try:
+        parsed = parse_device_keys(source, user_id, device_id)
+    except InvalidKeys:
+        return None
+    signed = {name: value for name, value in parsed.source.items() if name != "unsigned"}
+    return encode(visible_to(signed, user_id, None))
+
+
+def _cross_signing(
+    user_id: UserID, master: JsonValue, self_signing: JsonValue
+) -> tuple[bytes | None, bytes | None]:
+    """Return a master key, and a self-signing key if the master key beside it has signed it."""
+    master_key = _cross_signing_key(user_id, Usage.MASTER, master)
+    signing_key = _cross_signing_key(user_id, Usage.SELF_SIGNING, self_signing)
+    if master_key is None or signing_key is None:
+        return _stored(user_id, master_key), None
+    try:
+        verify_cross_signature(signing_key.source, master_key)
+    except BadSignature:
+        return _stored(user_id, master_key), None
+    return _stored(user_id, master_key), _stored(user_id, signing_key)
+
+
+def _cross_signing_key(user_id: UserID, usage: Usage, source: JsonValue) -> CrossSigningKey | None:
+    try:
+        return parse_cross_signing_key(source, user_id, usage)
+    except InvalidKeys:
+        return None
+
+
+def _stored(user_id: UserID, key: CrossSigningKey | None) -> bytes | None:
+    return None if key is None else encode(visible_to(key.source, user_id, None))
+
+
+def _name(value: JsonValue) -> str | None:
+    return value.replace("\0", "")[:_MAX_NAME] if isinstance(value, str) else None
