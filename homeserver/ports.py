@@ -248,6 +248,18 @@ class EventPeers(Protocol):
         ...
 
 
+class PolicySigner(Protocol):
+    """Asks policy servers to sign events."""
+
+    async def sign(self, server: ServerName, pdu: JsonObject) -> JsonObject:
+        """Return signatures by server name and key ID, unchecked.
+
+        Raises MatrixError: the error that the policy server answers, as it is; RemoteError.
+        Spec: server-server-api/#post_matrixpolicyv1sign
+        """
+        ...
+
+
 class EventsByTime(Protocol):
     """Asks one other server for events at a time. Raises RemoteError."""
 

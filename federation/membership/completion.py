@@ -61,6 +61,12 @@ class CompleteJoins:
                 self._working[join.room_id] = asyncio.Event()
                 self._tasks.spawn("complete join", self._work(join))
 
+    async def attempted(self, room_id: RoomID) -> None:
+        """Wait for the end of the attempt that is being made for a room, if there is one."""
+        working = self._working.get(room_id)
+        if working is not None:
+            await working.wait()
+
     async def _work(self, join: PartialJoin) -> None:
         try:
             async with self._slots:

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Final, NamedTuple
 
 from federation.policy import FederationPolicy
@@ -67,7 +67,7 @@ class Deliveries:
         # Queued, or being worked on.
         self._active: set[ServerName] = set()
         self._sleeping: dict[ServerName, _Sleeping] = {}
-        self._running: set[asyncio.Task[bool | None]] = set()
+        self._running: dict[asyncio.Task[bool | None], Shard] = {}
         self._reading = asyncio.Semaphore(_MAX_READING)
         self._is_stopping = False
 
@@ -75,6 +75,8 @@ class Deliveries:
         """Have an outbox emptied as soon as there is a slot, unless its server is left alone."""
         destination = outbox.destination
         if destination in self._active or destination in self._sleeping or self._is_stopping:
+            return
+        if shard.is_leaving:
             return
         self._active.add(destination)
         (self._suspect if outbox.has_failed else self._healthy).append((shard, outbox))
@@ -115,12 +117,19 @@ class Deliveries:
     async def stop(self, timeout_seconds: float) -> None:
         """Let what is on its way arrive, if it does soon."""
         self._is_stopping = True
-        if self._running:
-            _, late = await asyncio.wait(set(self._running), timeout=timeout_seconds)
-            for task in late:
-                task.cancel()
-            if late:
-                await asyncio.wait(late)
+        await _end(set(self._running), timeout_seconds)
+
+    async def leave(self, shard: Shard, timeout_seconds: float) -> None:
+        """Send no more for a shard, and let what is on its way arrive, if it does soon."""
+        shard.is_leaving = True
+        await _end({task for task, its in self._running.items() if its is shard}, timeout_seconds)
+
+    def stay(self, shard: Shard) -> None:
+        """Send again for a shard that does not leave after all."""
+        shard.is_leaving = False
+        for outbox in list(shard.outboxes.values()):
+            if outbox.has_work:
+                self.work(shard, outbox)
 
     def _start(self) -> None:
         while self._healthy and self._running_healthy < MAX_HEALTHY:
@@ -132,16 +141,20 @@ class Deliveries:
 
     def _spawn(self, shard: Shard, outbox: Outbox, *, is_suspect: bool) -> None:
         task = self._tasks.spawn("federation sending", self._deliver(shard, outbox))
-        self._running.add(task)
+        self._running[task] = shard
 
         def ended(_task: asyncio.Task[bool | None]) -> None:
-            self._running.discard(task)
+            del self._running[task]
             self._active.discard(outbox.destination)
             if is_suspect:
                 self._running_suspect -= 1
             else:
                 self._running_healthy -= 1
-            if self._is_stopping or not self._is_held(shard):
+            if self._is_stopping:
+                return
+            if not self._is_held(shard):
+                # Others have waited for the slot.
+                self._start()
                 return
             if outbox.has_work and outbox.destination not in self._sleeping:
                 if not task.cancelled() and task.result():
@@ -156,7 +169,7 @@ class Deliveries:
         task.add_done_callback(ended)
 
     def _is_held(self, shard: Shard) -> bool:
-        return self._clock.monotonic() < shard.held_until
+        return not shard.is_leaving and self._clock.monotonic() < shard.held_until
 
     async def _deliver(self, shard: Shard, outbox: Outbox) -> bool:
         while outbox.has_work and not self._is_stopping and self._is_held(shard):
@@ -235,3 +248,13 @@ class Deliveries:
         log.warning("destination refuses", destination=outbox.destination, reason=reason)
         await self._transactions.acknowledged(outbox.destination, contents)
         return True
+
+
+async def _end(running: Collection[asyncio.Task[bool | None]], timeout_seconds: float) -> None:
+    if not running:
+        return
+    _, late = await asyncio.wait(running, timeout=timeout_seconds)
+    for task in late:
+        task.cancel()
+    if late:
+        await asyncio.wait(late)

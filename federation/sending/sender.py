@@ -133,12 +133,12 @@ class Sending:
                 for shard in list(self._shards.held.values()):
                     await self._store(shard, upto)
                 positions = {each.name: each.position for each in self._shards.held.values()}
-                await self._leases.release(positions)
+                await self._leases.leave(positions)
         except DatabaseUnavailable as error:
             log.warning("federation shards could not be given up", error=str(error))
 
     async def keep(self) -> None:
-        """Store how far the shards have come, renew their leases, take those that are free."""
+        """Store how far the shards have come, renew their leases, take those that belong here."""
         async with self._keeping:
             now = self._clock.monotonic()
             for shard in list(self._shards.held.values()):
@@ -153,12 +153,34 @@ class Sending:
             positions.update({each.name: each.position for each in self._shards.held.values()})
             grants = await self._leases.renew(positions)
             await self._granted({names[name]: grant for name, grant in grants.items()})
+        for name in self._leases.choose_handovers(grants):
+            shard = self._shards.held[names[name]]
+            self._tasks.spawn("federation shard handover", self._hand_over(shard))
 
     async def _keep_on(self) -> None:
         while True:
             await self._clock.sleep(RENEW_SECONDS)
             # As a task of its own, so that a failure is not the last renewal.
             await self._tasks.spawn("federation lease renewal", self.keep())
+
+    async def _hand_over(self, shard: Shard) -> None:
+        """Let another node have a shard, once what is on its way has arrived."""
+        try:
+            # Its lease is renewed meanwhile.
+            await self._deliveries.leave(shard, _STOP_SECONDS)
+            async with self._keeping:
+                if self._is_held(shard):
+                    await self._store(shard, self._router.position)
+                if self._is_held(shard):
+                    await self._leases.release({shard.name: shard.position})
+                    self._drop(shard)
+                    log.info("federation shard handed over", shard=shard.number)
+        finally:
+            if self._is_held(shard):
+                self._deliveries.stay(shard)
+
+    def _is_held(self, shard: Shard) -> bool:
+        return self._shards.held.get(shard.number) is shard
 
     async def _granted(self, grants: dict[int, Grant]) -> None:
         new: list[Shard] = []

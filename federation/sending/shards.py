@@ -33,6 +33,8 @@ class Shard:
         self.held_until = held_until
         # Until it is known who lacks what, nothing is sent.
         self.is_ready = False
+        # It is being handed over: nothing more is sent.
+        self.is_leaving = False
         self.outboxes: dict[ServerName, Outbox] = {}
         # How far the log was routed into the outboxes when the shard was stored last.
         self.routed = position

@@ -30,6 +30,7 @@ from homeserver.protocol.unpadded_base64 import encode_base64
 from homeserver.rooms.counting import Counting
 from homeserver.rooms.event_cache import EventCache
 from homeserver.rooms.head import POWER_LEVELS, RoomHead, StateEntry, with_changes, with_delta
+from homeserver.rooms.policy_servers import PolicyServers
 from homeserver.rooms.redactions import Redactions
 from homeserver.rooms.relating import Relating
 from homeserver.rooms.row_numbers import RowNumbers
@@ -87,6 +88,7 @@ class EventBuilder:
         redactions: Redactions,
         relating: Relating,
         counting: Counting,
+        policy_servers: PolicyServers,
     ) -> None:
         self._identity = identity
         self._clock = clock
@@ -96,6 +98,7 @@ class EventBuilder:
         self._redactions = redactions
         self._relating = relating
         self._counting = counting
+        self._policy_servers = policy_servers
         self._last_creation_ts = 0
 
     async def begin_room(self, draft: EventDraft, rules: RoomVersionRules) -> Built:
@@ -134,7 +137,8 @@ class EventBuilder:
     async def build(self, head: RoomHead, draft: EventDraft, sent: Sent | None = None) -> Built:
         """Build an event on a head.
 
-        Raises AuthRefusal, InvalidEvent, EventTooLarge, InvalidJson: then nothing has changed.
+        Raises AuthRefusal, InvalidEvent, EventTooLarge, InvalidJson, and what a policy server
+        refuses with: then nothing has changed.
         """
         if draft.type == "m.room.create":
             raise AuthRefusal(AuthRule.CREATE_PREV_EVENTS, "The room has been created already")
@@ -147,6 +151,7 @@ class EventBuilder:
         auth_ids = [entry.event_id for entry in entries.values()]
         event = self._sign(draft, head.rules, head, auth_ids, loaded.reference_hashes, sent)
         check_in_context(event, head.auth_context(loaded.state.get))
+        event = await self._policy_servers.signed(head, event)
         cited = [entries[key].event_nid for key in entries]
         return await self.place(head, event, await self._row_numbers.event(), cited, sent)
 

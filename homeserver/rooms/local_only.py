@@ -60,6 +60,10 @@ class NoPeers:
         """Fail: no other server can be asked for keys."""
         raise RemoteError(server, "this server does not federate")
 
+    async def sign(self, server: ServerName, pdu: JsonObject) -> NoReturn:
+        """Fail: no other server can be asked to sign."""
+        raise RemoteError(server, "this server does not federate")
+
     async def room_of_alias(self, alias: RoomAlias) -> tuple[RoomID, list[ServerName]] | None:
         """Find nothing: aliases of other servers cannot be resolved."""
         return None

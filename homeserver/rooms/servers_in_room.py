@@ -17,6 +17,14 @@ def joined_servers(head: RoomHead) -> "Counter[ServerName]":
     )
 
 
+def is_joined(head: RoomHead, server: ServerName) -> bool:
+    """Whether a user of a server is joined."""
+    suffix = f":{server}"
+    return any(
+        entry.membership == "join" and key[1].endswith(suffix) for key, entry in head.state.items()
+    )
+
+
 class ServersInRooms:
     """Knows the servers of rooms, of those too whose members are not known yet."""
 
@@ -25,10 +33,8 @@ class ServersInRooms:
 
     async def is_in(self, head: RoomHead, server: ServerName) -> bool:
         """Whether a server takes part in a room."""
-        suffix = f":{server}"
-        for key, entry in head.state.items():
-            if entry.membership == "join" and key[1].endswith(suffix):
-                return True
+        if is_joined(head, server):
+            return True
         return head.is_partial_state and server in await self._told(head)
 
     async def others(self, head: RoomHead, own_name: ServerName) -> list[ServerName]:

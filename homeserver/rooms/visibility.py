@@ -76,11 +76,18 @@ class RoomView(NamedTuple):
             memberships.append(_decode(record.core)["content"].get("membership"))
         return may_see_with(visibilities, memberships, joined_since=self.joined_until > pos)
 
-    def may_see_at(self, pos: int, sub: int) -> bool:
-        """Whether the user may see a message at a place."""
+    def might_see_before(self, pos: int, sub: int) -> bool:
+        """Whether the user may see messages that are missing before a place in history.
+
+        Before a change of the visibility, that is not known before they are there.
+        """
+        if any(each.pos == pos and each.sub >= sub for each in self.filled_in):
+            return True
         membership = self.memberships[bisect_left(self.membership_positions, pos) - 1]
         return may_see_with(
-            [self.visibility_before(pos, sub)], [membership], joined_since=self.joined_until > pos
+            [self.visibility_before(pos, min(sub, 0) - 1)],
+            [membership],
+            joined_since=self.joined_until > pos,
         )
 
     def visibility_before(self, pos: int, sub: int) -> HistoryVisibility:
@@ -148,7 +155,10 @@ def _view(
 ) -> RoomView:
     changes = [each for each in visibilities if each.sub == 0]
     filled_in = [
-        FilledIn(each.pos, each.sub, _visibility_of(each)) for each in visibilities if each.sub < 0
+        # The create event itself is under the visibility of a room without any.
+        FilledIn(each.pos, each.sub - each.is_create, _visibility_of(each))
+        for each in visibilities
+        if each.sub < 0
     ]
     memberships: list[str | None] = [None]
     joined_until: float = 0

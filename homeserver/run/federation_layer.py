@@ -15,6 +15,7 @@ from federation.keys.key_ring import KeyRing
 from federation.keys.notary import Notary
 from federation.keys.own_keys import OwnKeys
 from federation.policy import FederationPolicy
+from federation.policy_signer import FederationPolicySigner
 from federation.remote_directories import FederationDirectories
 from federation.remote_keys import FederationKeys
 from federation.remote_users import FederationUsers
@@ -27,7 +28,7 @@ from federation.transport.destinations import Destinations
 from federation.transport.dns import SystemDns
 from federation.transport.server_names import ServerNames
 from federation.transport.well_known import WellKnown
-from homeserver.ports import RemoteDirectories, RemoteKeys, RemoteUsers
+from homeserver.ports import PolicySigner, RemoteDirectories, RemoteKeys, RemoteUsers
 from homeserver.protocol.identifiers import ServerName
 from homeserver.protocol.signing import SigningKey
 from homeserver.rooms.local_only import NoPeers
@@ -53,6 +54,7 @@ class FederationLayer(msgspec.Struct, frozen=True, kw_only=True):
     remote_users: RemoteUsers
     remote_directories: RemoteDirectories
     remote_keys: RemoteKeys
+    policy_signer: PolicySigner
     notary: Notary
     server_signatures: ServerSignatures
 
@@ -85,13 +87,7 @@ async def federation_layer(
         metrics=base.metrics,
         tracer=tracer,
     )
-    own_keys = OwnKeys(
-        own_name,
-        signing_key,
-        base.config.signing.old_verify_keys,
-        base.clock,
-        validity_ms=round(base.config.signing.validity_days * _DAY_MS),
-    )
+    own_keys = _own_keys(base, signing_key)
     ring = KeyRing(
         own_keys=own_keys,
         source=KeyFetcher(client, base.clock, _notaries(base)),
@@ -114,6 +110,7 @@ async def federation_layer(
             remote_users=FederationUsers(client) if settings.enabled else NoPeers(),
             remote_directories=FederationDirectories(client) if settings.enabled else NoPeers(),
             remote_keys=FederationKeys(client) if settings.enabled else NoPeers(),
+            policy_signer=FederationPolicySigner(client) if settings.enabled else NoPeers(),
             notary=Notary(own_keys=own_keys, ring=ring, database=base.database, clock=base.clock),
             server_signatures=signed_requests if settings.enabled else NoServerSignatures(),
         )
@@ -131,6 +128,17 @@ def federation_routes(base: Foundation, layer: FederationLayer) -> list[object]:
         VersionRoutes(),
         ServerWellKnownRoutes(base.config.federation.delegate_to),
     ]
+
+
+def _own_keys(base: Foundation, signing_key: SigningKey) -> OwnKeys:
+    settings = base.config.signing
+    return OwnKeys(
+        ServerName(base.config.server.name),
+        signing_key,
+        settings.old_verify_keys,
+        base.clock,
+        validity_ms=round(settings.validity_days * _DAY_MS),
+    )
 
 
 def _notaries(base: Foundation) -> list[TrustedServer]:

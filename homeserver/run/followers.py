@@ -1,8 +1,5 @@
 """The followers of the log that every node has, put together."""
 
-import secrets
-from typing import Final
-
 from homeserver.protocol.identifiers import ServerName
 from homeserver.run.foundation import Foundation
 from homeserver.run.room_layer import RoomLayer
@@ -23,9 +20,6 @@ from homeserver.services.upgraded_room_settings import UpgradedRoomSettings
 from homeserver.services.user_directory_index import UserDirectoryIndex
 from homeserver.streams.followers import Followers
 
-# Of one run of the process: no other run may ever have it.
-_NODE_ID_BYTES: Final = 16
-
 
 def followers_of(base: Foundation, rooms: RoomLayer) -> Followers:
     """Return the followers of a node, not started."""
@@ -35,7 +29,7 @@ def followers_of(base: Foundation, rooms: RoomLayer) -> Followers:
         base.tasks,
         base.clock,
         base.metrics,
-        node_id=secrets.token_hex(_NODE_ID_BYTES),
+        node_id=base.node_id,
     )
     server_name = ServerName(base.config.server.name)
     followers.add(

@@ -2,7 +2,9 @@
 
 import asyncio
 import contextlib
+import os
 import secrets
+import socket
 from collections.abc import AsyncIterator
 
 import msgspec
@@ -31,14 +33,16 @@ log = get_logger(__name__)
 # Behind the bus, whose messages may be lost: how late a change of another node can be.
 _POLL_SECONDS = 1.0
 _WATCH_SECONDS = 1.0
-# Enough to tell the running nodes of one server apart.
-_NODE_ID_BYTES = 8
+# Enough to tell all runs of all nodes of one server apart.
+_RUN_BYTES = 8
 
 
 class Foundation(msgspec.Struct, frozen=True, kw_only=True):
     """What everything else of a node stands on."""
 
     config: Config
+    # Of this run of the process: no other run ever has it.
+    node_id: str
     clock: Clock
     metrics: Metrics
     tasks: Tasks
@@ -96,11 +100,12 @@ async def foundation(
         stack.push_async_callback(tasks.stop)
         stack.push_async_callback(log_writer.drain)
         notifier = Notifier(tail)
-        node_id = secrets.token_hex(_NODE_ID_BYTES)
+        node_id = _node_id()
         typing = TypingUsers(tail, notifier, bus, clock, node_id=node_id)
         personal_rules = PersonalRuleIndex(database, tail)
         ready = Foundation(
             config=config,
+            node_id=node_id,
             clock=clock,
             metrics=metrics,
             tasks=tasks,
@@ -121,6 +126,11 @@ async def foundation(
         tasks.every("tail poll", _POLL_SECONDS, tail.poll)
         tasks.every("typing expiry", EXPIRY_SECONDS, typing.expire)
         yield ready
+
+
+def _node_id() -> str:
+    # Operators read it in `homeserver nodes` and in tables.
+    return f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(_RUN_BYTES)}"
 
 
 async def _database_address(config: Config, stack: contextlib.AsyncExitStack, tasks: Tasks) -> str:

@@ -56,7 +56,7 @@ def parts_of(
     own_name = ServerName(base.config.server.name)
     profiles = Profiles(base.database, base.log_writer, federation.remote_users, own_name)
     directories = federation.remote_directories
-    writing = room_writing(base, signing_key)
+    writing = room_writing(base, signing_key, federation.policy_signer)
     receiving = receive_layer(base, writing, federation.event_peers, federation.event_signatures)
     memberships = membership_layer(base, signing_key, federation, writing, receiving)
     peers = memberships.peers if base.config.federation.enabled else NoPeers()

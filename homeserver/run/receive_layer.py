@@ -74,6 +74,7 @@ def receive_layer(
         placing,
         outliers,
         Gaps(known, outliers, keys, peers, signatures),
+        writing.policy_servers,
     )
     extremities = Extremities(writing.writer, heads)
     inbox = _inbox(base, heads, known, take_events, extremities)

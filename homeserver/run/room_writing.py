@@ -2,12 +2,15 @@
 
 import msgspec
 
+from homeserver.ports import PolicySigner
 from homeserver.protocol.identifiers import ServerName
 from homeserver.protocol.signing import SigningKey
 from homeserver.rooms.build import EventBuilder, Identity
 from homeserver.rooms.counting import Counting
 from homeserver.rooms.event_cache import EventCache
 from homeserver.rooms.heads import Heads
+from homeserver.rooms.local_only import NoPeers
+from homeserver.rooms.policy_servers import PolicyServers
 from homeserver.rooms.redactions import Redactions
 from homeserver.rooms.relating import Relating
 from homeserver.rooms.room_rules import RoomRules
@@ -28,10 +31,13 @@ class RoomWriting(msgspec.Struct, frozen=True, kw_only=True):
     redactions: Redactions
     relating: Relating
     counting: Counting
+    policy_servers: PolicyServers
 
 
-def room_writing(base: Foundation, signing_key: SigningKey) -> RoomWriting:
-    """Put them together."""
+def room_writing(
+    base: Foundation, signing_key: SigningKey, policy_signer: PolicySigner | None = None
+) -> RoomWriting:
+    """Put them together; without a `policy_signer` no policy server can be asked."""
     server_name = ServerName(base.config.server.name)
     database, tail = base.database, base.tail
     cache = EventCache(database, tail)
@@ -39,6 +45,7 @@ def room_writing(base: Foundation, signing_key: SigningKey) -> RoomWriting:
     heads = Heads(database, tail, cache, row_numbers, server_name)
     redactions, relating = Redactions(database, cache), Relating(database)
     counting = Counting(database, server_name, cache, RoomRules(base.personal_rules, tail))
+    policy_servers = PolicyServers(cache, policy_signer or NoPeers())
     builder = EventBuilder(
         Identity(server_name, signing_key),
         base.clock,
@@ -48,6 +55,7 @@ def room_writing(base: Foundation, signing_key: SigningKey) -> RoomWriting:
         redactions,
         relating,
         counting,
+        policy_servers,
     )
     return RoomWriting(
         heads=heads,
@@ -58,4 +66,5 @@ def room_writing(base: Foundation, signing_key: SigningKey) -> RoomWriting:
         redactions=redactions,
         relating=relating,
         counting=counting,
+        policy_servers=policy_servers,
     )

@@ -1,8 +1,6 @@
 """Sending to other servers, and taking what they send, put together."""
 
-import secrets
 from collections.abc import Sequence
-from typing import Final
 
 from federation.edus import ReceivedEdus, RoomGate
 from federation.remote_keys import FederationKeys
@@ -25,9 +23,6 @@ from homeserver.storage.presence import PresenceState
 from homeserver.streams.ephemeral import TypingChange
 from homeserver.streams.followers import Followers
 from homeserver.streams.leases import Leases
-
-# Of one run of the process: no other run may ever have it.
-_NODE_ID_BYTES: Final = 16
 
 
 def sending_of(parts: Parts) -> Sending:
@@ -60,7 +55,7 @@ def sending_of(parts: Parts) -> Sending:
     if base.config.federation.enabled:
         federation.destinations.on_wake(deliveries.wake)
         _follow(parts, router)
-    leases = Leases(database, clock, secrets.token_hex(_NODE_ID_BYTES))
+    leases = Leases(database, clock, base.node_id, part="federation")
     return Sending(database, leases, shards, router, deliveries, tasks, clock, own_name)
 
 

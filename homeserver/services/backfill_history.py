@@ -62,17 +62,6 @@ class BackfillHistory:
         self._pauses: OrderedDict[tuple[int, int], float] = OrderedDict()
         self._working: dict[RoomID, asyncio.Lock] = {}
 
-    async def fill_between(
-        self, access: RoomAccess, start: Place | None, end: Place | None
-    ) -> bool:
-        """Fill the newest gap that who reads backwards from `start` to `end` comes across.
-
-        None: from the newest, to the oldest event. Places as for `Timeline.page`.
-        Returns whether there is more now. Nothing is raised: history may always be incomplete.
-        """
-        gap = await self._gap_between(access, start, end)
-        return gap is not None and await self._fill(access, gap)
-
     async def fill_towards(self, access: RoomAccess, ts: int, *, forwards: bool) -> bool:
         """Fill the gap in which another server knows an event closest to a time (ms).
 
@@ -83,7 +72,7 @@ class BackfillHistory:
             if gap is None or not await self._is_worth(access, ts, forwards=forwards):
                 return number > 0
             # A page at a time: each begins where the one before has ended.
-            if not await self._fill(access, gap):
+            if not await self.fill(access, gap):
                 return number > 0
         return True
 
@@ -97,12 +86,16 @@ class BackfillHistory:
             for gap in gaps
             if gap.pos <= access.timeline_upto
             and self._pauses.get((access.room_nid, gap.pos), now) <= now
-            and _may_see_before(access, gap)
+            and access.view.might_see_before(gap.pos, gap.sub)
         ]
 
-    async def _gap_between(
+    async def gap_between(
         self, access: RoomAccess, start: Place | None, end: Place | None
     ) -> HistoryGap | None:
+        """Return the newest gap that who reads backwards from `start` to `end` comes across.
+
+        None: from the newest, to the oldest event. Places as for `Timeline.page`.
+        """
         gaps = await self._gaps(access)
         if not gaps:
             return None
@@ -139,7 +132,12 @@ class BackfillHistory:
             return is_outlier(facts.get(event_id))
         return False
 
-    async def _fill(self, access: RoomAccess, gap: HistoryGap) -> bool:
+    async def fill(self, access: RoomAccess, gap: HistoryGap) -> bool:
+        """Fill a gap; whether there is more now.
+
+        Nothing is raised: history may always be incomplete. A gap about which nobody helps is no
+        gap for a while.
+        """
         lock = self._working.setdefault(access.room_id, asyncio.Lock())
         try:
             async with asyncio.timeout(PATIENCE_SECONDS):
@@ -186,8 +184,3 @@ class BackfillHistory:
         self._pauses.move_to_end((room_nid, pos))
         if len(self._pauses) > _MAX_PAUSES:
             self._pauses.popitem(last=False)
-
-
-def _may_see_before(access: RoomAccess, gap: HistoryGap) -> bool:
-    """Whether the user could see messages right before a gap's end."""
-    return access.view.may_see_at(gap.pos, gap.sub - 1)

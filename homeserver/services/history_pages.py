@@ -39,15 +39,22 @@ class HistoryPages:
 
         See `RoomPages.page`.
         """
-        fills = MAX_FILLS if backwards and limit > 0 and matcher.admits_room(access.room_id) else 0
+        fills = MAX_FILLS
+        is_looking = backwards and limit > 0 and matcher.admits_room(access.room_id)
         while True:
             page = await self._pages.page(
                 access, matcher, backwards=backwards, start=start, stop=stop, limit=limit
             )
             end = page.end if stop is None else max(stop, page.end or START)
-            if fills == 0 or not await self._backfill.fill_between(access, start, end):
+            gap = await self._backfill.gap_between(access, start, end) if is_looking else None
+            if gap is None:
                 return page
+            if fills == 0:
+                # There is more, but not in this page.
+                return page._replace(end=page.end or Place(gap.pos, gap.sub - 1))
             fills -= 1
+            if not await self._backfill.fill(access, gap):
+                continue
             # What came may have changed what the reader may see of it.
             view = await self._visibility.view(access.room_nid, access.view.user_id)
             access = access._replace(view=view)

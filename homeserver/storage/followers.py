@@ -13,6 +13,13 @@ class Lease(NamedTuple):
     until_ms: int
 
 
+class Renewed(NamedTuple):
+    """A follower whose lease a node holds; `belongs_here`: no other live node should have it."""
+
+    position: int
+    belongs_here: bool
+
+
 async def add(connection: Connection, name: str, *, at_head: bool) -> None:
     """Make a follower that begins at the log's head, or before its first entry; once."""
     await connection.execute(
@@ -27,36 +34,65 @@ async def add(connection: Connection, name: str, *, at_head: bool) -> None:
 
 
 async def renew(
-    connection: Connection, positions: Mapping[str, int], lease: Lease, now_ms: int
-) -> dict[str, int]:
-    """Take or keep the leases of followers that no other node holds, and return their positions.
+    connection: Connection,
+    positions: Mapping[str, int],
+    lease: Lease,
+    now_ms: int,
+    *,
+    part: str,
+    grace_ms: int,
+) -> dict[str, Renewed]:
+    """Say that a part of a node is alive; keep its leases, and take those that it should have.
 
-    `positions`, by name, are how far the node knows them to be; they never go back. A follower
-    whose position is just being stored is left out rather than waited for.
+    `positions`, by the name of each follower that it can run, are how far it knows them to be;
+    they never go back. Of the live nodes that can run a follower, the one that comes first by
+    the hash of both should (rendezvous hashing). It takes the lease once it is free; any other
+    does when it has been free for `grace_ms`. A follower whose position is just being stored is
+    left out rather than waited for.
     """
     rows = await connection.fetch(
         """
-        WITH free AS (
-            SELECT f.name, w.pos
+        WITH beat AS (
+            INSERT INTO follower_nodes AS n (node_id, part, names, alive_until_ms)
+            VALUES ($3, $6, $1, $4)
+            ON CONFLICT (node_id, part) DO UPDATE
+            -- A renewal that was held up must not set back a later one.
+            SET names = $1, alive_until_ms = greatest(n.alive_until_ms, $4)
+        ), wanted AS (
+            SELECT w.name, w.pos, $3 = (
+                SELECT n.node_id FROM (
+                    SELECT o.node_id FROM follower_nodes o
+                    WHERE o.alive_until_ms > $5 AND w.name = ANY (o.names)
+                    -- The statement does not see the row that it writes.
+                    UNION SELECT $3
+                ) n
+                ORDER BY sha256(convert_to(n.node_id || ' ' || w.name, 'UTF8')) DESC LIMIT 1
+            ) AS belongs_here
             FROM unnest($1::text[], $2::bigint[]) AS w(name, pos)
-            JOIN followers f ON f.name = w.name
-            WHERE f.lease_node IS NULL OR f.lease_node = $3 OR f.lease_until_ms <= $5
+        ), taken AS (
+            SELECT f.name, w.pos, w.belongs_here
+            FROM wanted w JOIN followers f ON f.name = w.name
+            WHERE f.lease_node = $3 OR (
+                (f.lease_node IS NULL OR f.lease_until_ms <= $5)
+                AND (w.belongs_here OR f.lease_until_ms <= $5 - $7)
+            )
             FOR UPDATE OF f SKIP LOCKED
         )
         UPDATE followers f
-        SET lease_node = $3, pos = greatest(f.pos, free.pos),
-            -- A renewal that was held up must not set back a later one.
+        SET lease_node = $3, pos = greatest(f.pos, taken.pos),
             lease_until_ms = CASE WHEN f.lease_node = $3 THEN greatest(f.lease_until_ms, $4)
                                   ELSE $4 END
-        FROM free WHERE f.name = free.name
-        RETURNING f.name, f.pos
+        FROM taken WHERE f.name = taken.name
+        RETURNING f.name, f.pos, taken.belongs_here
         """,
         list(positions.keys()),
         list(positions.values()),
         *lease,
         now_ms,
+        part,
+        grace_ms,
     )
-    return {row["name"]: row["pos"] for row in rows}
+    return {row["name"]: Renewed(row["pos"], row["belongs_here"]) for row in rows}
 
 
 async def advance(tx: Transaction, name: str, after: int, upto: int, lease: Lease) -> bool:
@@ -78,16 +114,20 @@ async def advance(tx: Transaction, name: str, after: int, upto: int, lease: Leas
     return row is not None
 
 
-async def release(connection: Connection, positions: Mapping[str, int], node_id: str) -> None:
+async def release(
+    connection: Connection, positions: Mapping[str, int], node_id: str, now_ms: int
+) -> None:
     """Give up a node's leases, so that another node need not wait until they run out."""
     await connection.execute(
         """
         UPDATE followers f
-        SET lease_node = NULL, lease_until_ms = 0, pos = greatest(f.pos, w.pos)
+        -- Free since now.
+        SET lease_node = NULL, lease_until_ms = $4, pos = greatest(f.pos, w.pos)
         FROM unnest($1::text[], $2::bigint[]) AS w(name, pos)
         WHERE f.name = w.name AND f.lease_node = $3
         """,
         list(positions.keys()),
         list(positions.values()),
         node_id,
+        now_ms,
     )

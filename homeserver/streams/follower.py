@@ -99,6 +99,7 @@ class Follower:
         self._careful_until = 0
         self._has_work = asyncio.Event()
         self._is_stopping = False
+        self._is_paused = False
         self._running: asyncio.Task[None] | None = None
         self._step: asyncio.Task[bool | None] | None = None
         # Whatever is at or before it, on whichever node, is handled or concerns nobody.
@@ -121,6 +122,21 @@ class Follower:
         if self._running is not None:
             self._running.cancel()
             await asyncio.wait([self._running], timeout=_STOP_SECONDS)
+
+    async def pause(self) -> None:
+        """Finish the stretch in hand, however long it takes, and begin no other."""
+        self._is_paused = True
+        if self._step is not None:
+            await asyncio.wait([self._step])
+
+    def resume(self) -> None:
+        """Go on after a pause, if there is a lease."""
+        self._is_paused = False
+        self._has_work.set()
+
+    def released(self) -> None:
+        """Take note that the lease was given up."""
+        self._held_until = float("-inf")
 
     def granted(self, grant: Grant) -> None:
         """Take the lease, or its renewal."""
@@ -150,7 +166,9 @@ class Follower:
             self.report_lag()
 
     def _may_work(self) -> bool:
-        return not self._is_stopping and self.holds_lease and self._tail.position > self.position
+        if self._is_stopping or self._is_paused:
+            return False
+        return self.holds_lease and self._tail.position > self.position
 
     async def _work_once(self) -> None:
         # As a task of its own, whose failure is logged and counted like that of any other.
@@ -176,7 +194,7 @@ class Follower:
                 await self._handle(Stretch(entries, self._leases, self.name, after, upto))
             except LeaseLost:
                 log.info("another node has taken the follower over")
-                self._held_until = float("-inf")
+                self.released()
                 return True
         self.position = max(self.position, upto)
         return True

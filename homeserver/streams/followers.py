@@ -23,8 +23,9 @@ RENEW_SECONDS: Final = 3.0
 class Followers:
     """Runs the followers of this node.
 
-    Of all nodes that have a follower of a name, the one with the lease works. Its death hands the
-    follower to another node within `LEASE_SECONDS` and one renewal, its stop within a renewal.
+    Of all nodes that have a follower of a name, the one with the lease works: each has its share.
+    Its death hands the follower to another node within `LEASE_SECONDS` and one renewal, its stop
+    within a renewal. What belongs to another node is handed over when the stretch in hand is done.
     """
 
     def __init__(
@@ -39,6 +40,8 @@ class Followers:
     ) -> None:
         """`node_id`: of this run of the process; no other run may ever have it."""
         self._leases = Leases(database, clock, node_id)
+        # So that a lease that is given up is not taken for one that was renewed.
+        self._leasing = asyncio.Lock()
         self._tail = tail
         self._tasks = tasks
         self._clock = clock
@@ -66,6 +69,7 @@ class Followers:
 
     async def start(self) -> None:
         """Begin, once the tail has started. Raises DatabaseUnavailable."""
+        await self._leases.forget_dead()
         for name, at_head in self._begins_at_head.items():
             # One after the other, because it is at the start and there are few.
             await self._leases.add(name, at_head=at_head)
@@ -75,11 +79,18 @@ class Followers:
         self._renewing = self._tasks.spawn("follower leases", self._keep_renewing())
 
     async def renew(self) -> None:
-        """Take or renew the leases that can be had. Raises DatabaseUnavailable."""
-        for name, grant in (await self._leases.renew(self._positions())).items():
-            self._followers[name].granted(grant)
+        """Take or renew the leases that can be had; begin to hand over what belongs elsewhere.
+
+        Raises DatabaseUnavailable.
+        """
+        async with self._leasing:
+            grants = await self._leases.renew(self._positions())
+            for name, grant in grants.items():
+                self._followers[name].granted(grant)
         for follower in self._followers.values():
             follower.report_lag()
+        for name in self._leases.choose_handovers(grants):
+            self._tasks.spawn("follower handover", self._hand_over(self._followers[name]))
 
     async def stop(self) -> None:
         """Finish what is in hand and hand the followers over; before the database closes."""
@@ -89,7 +100,8 @@ class Followers:
         await asyncio.wait([self._renewing])
         await asyncio.gather(*(follower.stop() for follower in self._followers.values()))
         try:
-            await self._leases.release(self._positions())
+            async with self._leasing:
+                await self._leases.leave(self._positions())
         except DatabaseUnavailable as error:
             log.warning("leases could not be given up and run out", error=str(error))
 
@@ -98,6 +110,17 @@ class Followers:
             await self._clock.sleep(RENEW_SECONDS)
             # As a task of its own, so that a failure is not the last renewal.
             await self._tasks.spawn("follower lease renewal", self.renew())
+
+    async def _hand_over(self, follower: Follower) -> None:
+        try:
+            # Its lease is renewed meanwhile.
+            await follower.pause()
+            async with self._leasing:
+                await self._leases.release({follower.name: follower.position})
+                follower.released()
+        finally:
+            follower.resume()
+        log.info("follower handed over", follower=follower.name)
 
     def _positions(self) -> dict[str, int]:
         return {follower.name: follower.position for follower in self._followers.values()}

@@ -60,6 +60,7 @@ MEDIA_V3: Final = PathRoot("/_matrix/media/v3", ("/_matrix/media/r0", "/_matrix/
 FEDERATION_V1: Final = PathRoot("/_matrix/federation/v1")
 FEDERATION_V2: Final = PathRoot("/_matrix/federation/v2")
 KEY_V2: Final = PathRoot("/_matrix/key/v2")
+POLICY_V1: Final = PathRoot("/_matrix/policy/v1")
 WELL_KNOWN: Final = PathRoot("/.well-known/matrix")
 
 

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from homeserver.protocol.identifiers import RoomID
 from homeserver.protocol.room_versions import ROOM_VERSIONS
 from tests.between_servers.conftest import RunServers
 from tests.support.client import Client, clients_of, refused
@@ -32,12 +33,14 @@ async def two(running_servers: RunServers) -> AsyncIterator[list[NamedServer]]:
 
 
 async def members_at(server: NamedServer, room_id: str) -> dict[str, str | None]:
+    await server.running.parts.memberships.completion.attempted(RoomID(room_id))
     head = await server.running.rooms.heads.head(room_id)
     assert head is not None
     return {k[1]: e.membership for k, e in head.state.items() if k[0] == "m.room.member"}
 
 
 async def state_ids_at(server: NamedServer, room_id: str) -> dict[Any, str]:
+    await server.running.parts.memberships.completion.attempted(RoomID(room_id))
     head = await server.running.rooms.heads.head(room_id)
     assert head is not None
     return {key: entry.event_id for key, entry in head.state.items()}

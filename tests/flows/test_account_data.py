@@ -91,6 +91,11 @@ async def test_the_push_rules_are_account_data_that_can_be_read(alice):
         await reads_account_data(alice, "m.push_rules", room)
 
 
+def tells_nothing(answer):
+    """Whether a sync has nothing but its token and what the device always gets."""
+    return all(name == "next_batch" or "device_" in name for name in answer)
+
+
 async def test_sync_tells_everything_at_first_and_then_what_is_new(alice):
     room = await alice.creates_room()
     await sets_account_data(alice, "a", {"n": 1})
@@ -111,7 +116,7 @@ async def test_sync_tells_everything_at_first_and_then_what_is_new(alice):
     assert third["rooms"]["join"][room]["timeline"]["events"] == []
 
     last = await alice.syncs(third["next_batch"])
-    assert last == {"next_batch": last["next_batch"]}
+    assert tells_nothing(last)
     assert room_account_data(await alice.syncs(), room) == {"b": {"n": 2}}
 
 
@@ -146,7 +151,7 @@ async def test_a_waiting_sync_of_another_user_goes_on_waiting(alice, bob):
     since = (await bob.syncs())["next_batch"]
     await sets_account_data(alice, TYPE, {"n": 1})
     answer = await bob.syncs(since)
-    assert answer == {"next_batch": answer["next_batch"]}
+    assert tells_nothing(answer)
 
 
 @pytest.mark.parametrize("by_empty_content", [False, True])

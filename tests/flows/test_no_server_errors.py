@@ -5,21 +5,17 @@ Each operation that the server lists gets requests made by `tests/support/reques
 """
 
 import asyncio
-import json
 import os
 from pathlib import Path
 
 import aiohttp
 import pytest
-from yarl import URL
 
 from homeserver.run.compose import RunningServer
 from tests.support.client import Client, ClientMaker
-from tests.support.request_generator import Request, RequestGenerator
+from tests.support.request_generator import RequestGenerator, fault_of
 
 COUNT = int(os.environ.get("HOMESERVER_TEST_REQUESTS", "12"))
-# Pages for browsers, and answers that are not Matrix's.
-_PAGES = ("text/html", "text/plain", "application/openmetrics-text", "multipart/mixed")
 
 
 async def _known(alice: Client, bob: Client) -> dict[str, tuple[str, ...]]:
@@ -51,42 +47,6 @@ async def _known(alice: Client, bob: Client) -> dict[str, tuple[str, ...]]:
     }
 
 
-async def _sent(session: aiohttp.ClientSession, url: str, token: str, request: Request) -> str:
-    """Send a request and return what is wrong with its answer, "" if nothing."""
-    headers = {"Authorization": f"Bearer {token}"}
-    if request.content_type:
-        headers["Content-Type"] = request.content_type
-    try:
-        async with session.request(
-            request.method,
-            URL(url + request.path, encoded=True),
-            data=request.body,
-            headers=headers,
-            allow_redirects=False,
-            timeout=aiohttp.ClientTimeout(total=30),
-        ) as response:
-            return _fault(response.status, response.content_type, await response.read())
-    except aiohttp.ServerDisconnectedError:
-        return ""  # Refused while the body was still on its way.
-    except TimeoutError:
-        return "no answer"
-
-
-def _fault(status: int, content_type: str, body: bytes) -> str:
-    if status >= 500:
-        return f"{status}: {body[:300]!r}"
-    if status < 400 or content_type in _PAGES:
-        return ""
-    try:
-        answer = json.loads(body)
-    except ValueError:
-        return f"{status} without JSON: {body[:300]!r}"
-    # UIA asks for more with 401 and without an error code.
-    if status == 401 and "flows" in answer:
-        return ""
-    return "" if isinstance(answer.get("errcode"), str) else f"{status} without errcode: {answer}"
-
-
 @pytest.mark.parametrize("seed", [1, 2])
 async def test_no_request_makes_the_server_fail(
     server: RunningServer, clients: ClientMaker, tmp_path: Path, seed: int
@@ -99,10 +59,10 @@ async def test_no_request_makes_the_server_fail(
         for number, (path, method, operation) in enumerate(generator.operations()):
             # Some requests end the session or the account that they are sent with.
             sender = await clients.user(f"sender{seed}x{number}")
-            assert sender.access_token is not None
+            authorization = f"Bearer {sender.access_token}"
             requests = list(generator.requests(path, method, operation, COUNT))
             told = await asyncio.gather(
-                *(_sent(session, server.url, sender.access_token, each) for each in requests)
+                *(fault_of(session, server.url, each, authorization) for each in requests)
             )
             faults += [
                 f"{each.method} {each.path[:300]} {(each.body or b'')[:300]!r}: {fault}"

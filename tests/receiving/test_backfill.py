@@ -4,7 +4,6 @@ import json
 
 import pytest
 
-from homeserver.errors import RemoteError
 from homeserver.protocol.filters import EventMatcher, RoomEventFilter
 from homeserver.protocol.identifiers import ServerName
 from homeserver.protocol.redaction import redact
@@ -14,7 +13,7 @@ from homeserver.services.closest_event import ClosestEvent
 from homeserver.services.history_pages import HistoryPages
 from homeserver.services.room_pages import RoomPages
 from tests.receiving.conftest import ALICE, EVE, FRED
-from tests.receiving.test_new_room import JOIN, accept, answer_of, join_of, room_elsewhere
+from tests.receiving.test_new_room import accept, answer_of, join_of, room_elsewhere
 from tests.receiving.test_receiving import HELLO, local
 from tests.support.node import user
 
@@ -125,11 +124,15 @@ async def test_history_before_the_visibility_allows_it_is_hidden(receiving):
     ).event_id  # fmt: skip
     shown = says(dag, opened, 3)
     await joined(receiving, dag, shown[-1])
-    for page in (2, 100):
-        receiving.peers.page = page
-        seen = set(ids(await scrolls(receiving, dag.room_id)))
-        assert seen >= {*shown, *old, opened, closed}
-        assert not seen & set(secret)
+    # With pages that small, what was before the first change is not known at first: then it is
+    # hidden as if it were the strictest.
+    receiving.peers.page = 2
+    seen = set(ids(await scrolls(receiving, dag.room_id)))
+    assert seen >= {*shown, opened}
+    assert not seen & set(secret)
+    seen = set(ids(await scrolls(receiving, dag.room_id)))
+    assert seen >= {*shown, *old, opened, closed}
+    assert not seen & set(secret)
     # Nor do other servers of the room get it whole, but they get that it is there.
     served = await receiving.layer.history.before(FARAWAY, dag.room_id, [shown[0]], 100)
     contents = {each.event_id: json.loads(each.pdu)["content"] for each in served}
@@ -245,14 +248,9 @@ async def test_a_server_that_cannot_help_is_left_alone_for_a_while(receiving):
 async def test_an_answerless_server_does_not_keep_the_rest_from_being_shown(receiving):
     dag, last = room_elsewhere(receiving, "11")
     join = await joined(receiving, dag, says(dag, last, 3)[-1])
-
-    class Silent(type(receiving.layer.fill_gap)):
-        pass
-
     receiving.peers.is_silent = True
     assert ids(await scrolls(receiving, dag.room_id)) == [join.event_id]
-    with pytest.raises(RemoteError):
-        await receiving.peers.backfill(ServerName("elsewhere.example"), dag.room_id, [], 1)
+    assert receiving.peers.asked.count("backfill") == 1
 
 
 async def test_history_is_nothing_new_for_sync_and_counts(receiving):
@@ -294,4 +292,3 @@ async def test_what_lies_after_history_still_takes_its_events(receiving):
     late = dag.make(EVE, "m.room.message", HELLO, [sent[0]])
     await receiving.gets(late)
     assert await receiving.flags(late.event_id) == 0
-    assert JOIN["membership"] == "join"

@@ -121,9 +121,7 @@ class Dag:
             server_name=server,
             signing_key=key_of(server),
             opaque_id=f"{server.replace('.', '_')}_{self.serial}",
-            reference_hashes={
-                each: self._reference_hash(each) for each in {*after, *auth_events}
-            },
+            reference_hashes={each: self._reference_hash(each) for each in {*after, *auth_events}},
         )
         return self.add(event) if is_added else event
 

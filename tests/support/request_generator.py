@@ -6,6 +6,9 @@ from random import Random
 from typing import Any, NamedTuple
 from urllib.parse import quote
 
+import aiohttp
+from yarl import URL
+
 # What breaks parsers, drivers and assumptions.
 STRINGS = (
     "",
@@ -58,6 +61,8 @@ WAITS = ("", "-1", "0", "1", "x", "1e3", "\x00")
 _DEEP = 40
 # A longer request line never gets as far as an operation.
 _LONGEST = 30_000
+# Pages for browsers, and answers that are not Matrix's.
+_PAGES = ("text/html", "text/plain", "application/openmetrics-text", "multipart/mixed")
 
 
 class Request(NamedTuple):
@@ -68,6 +73,44 @@ class Request(NamedTuple):
     path: str
     body: bytes | None
     content_type: str | None
+
+
+async def fault_of(
+    session: aiohttp.ClientSession, url: str, request: Request, authorization: str
+) -> str:
+    """Send a request and return what is wrong with its answer, "" if nothing."""
+    headers = {"Authorization": authorization}
+    if request.content_type:
+        headers["Content-Type"] = request.content_type
+    try:
+        async with session.request(
+            request.method,
+            URL(url + request.path, encoded=True),
+            data=request.body,
+            headers=headers,
+            allow_redirects=False,
+            timeout=aiohttp.ClientTimeout(total=30),
+        ) as response:
+            return _fault(response.status, response.content_type, await response.read())
+    except aiohttp.ServerDisconnectedError:
+        return ""  # Refused while the body was still on its way.
+    except TimeoutError:
+        return "no answer"
+
+
+def _fault(status: int, content_type: str, body: bytes) -> str:
+    if status >= 500:
+        return f"{status}: {body[:300]!r}"
+    if status < 400 or content_type in _PAGES:
+        return ""
+    try:
+        answer = json.loads(body)
+    except ValueError:
+        return f"{status} without JSON: {body[:300]!r}"
+    # UIA asks for more with 401 and without an error code.
+    if status == 401 and "flows" in answer:
+        return ""
+    return "" if isinstance(answer.get("errcode"), str) else f"{status} without errcode: {answer}"
 
 
 class RequestGenerator:

@@ -7,6 +7,7 @@ from typing import Any
 
 from homeserver.config.model import Config
 from homeserver.config.sections.database import DatabaseSection
+from homeserver.config.sections.federation import FederationSection
 from homeserver.config.sections.listeners import Listener
 from homeserver.config.sections.passwords import PasswordsSection
 from homeserver.config.sections.presence import PresenceSection
@@ -30,6 +31,8 @@ def server_config(dsn: str, folder: Path, **sections: Any) -> Config:
         "database": DatabaseSection(dsn=Secret(dsn)),
         "passwords": PasswordsSection(bcrypt_cost=4),
         "rate_limits": RateLimitsSection(enabled=False),
+        # Made-up servers shall not be looked for in the real DNS.
+        "federation": FederationSection(enabled=False),
         # With it, whoever waits may be answered because somebody has come.
         "presence": PresenceSection(enabled=False),
         "registration": RegistrationSection(without_verification=True, guests_allowed=True),

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Final
 
-from homeserver.errors import Forbidden
+from homeserver.errors import MatrixError, RemoteError
 from homeserver.protocol.errors import AuthRefusal
 from homeserver.protocol.event_builder import EventDraft
 from homeserver.protocol.identifiers import RoomID, UserID
@@ -40,7 +40,9 @@ class Extremities:
             ends = len(head.extremities)
             try:
                 built = await self._writer.write(room_id, self._build)
-            except Forbidden:
+            except (MatrixError, RemoteError) as error:
+                # The room is gone, or its policy server does not sign.
+                log.warning("extremities not joined", room_id=room_id, reason=str(error))
                 return
             if not built:
                 log.warning("too many extremities", room_id=room_id, extremities=ends)

@@ -15,6 +15,7 @@ from homeserver.rooms.build import Built, Sent
 from homeserver.rooms.event_cache import EventCache
 from homeserver.rooms.head import POWER_LEVELS, RoomHead, StateEntry
 from homeserver.rooms.heads import Heads
+from homeserver.rooms.policy_servers import PolicyServers
 from homeserver.rooms.receive.gaps import Gaps
 from homeserver.rooms.receive.judge import Cited, Judge
 from homeserver.rooms.receive.known import (
@@ -88,6 +89,7 @@ class TakeEvents:
         placing: Placing,
         outliers: Outliers,
         gaps: Gaps,
+        policy_servers: PolicyServers,
     ) -> None:
         self._database = database
         self._writer = writer
@@ -101,6 +103,7 @@ class TakeEvents:
         self._placing = placing
         self._outliers = outliers
         self._gaps = gaps
+        self._policy_servers = policy_servers
 
     async def take(
         self, room_id: RoomID, incoming: Sequence[Incoming], *, may_ask: bool = True
@@ -133,7 +136,8 @@ class TakeEvents:
                 if not _is_simple(event, head, is_first=not run):
                     break
                 auth_nids = await self._judge.fits_head(event, head)
-                if auth_nids is None:
+                is_recommended = await self._policy_servers.recommends(head, event)
+                if auth_nids is None or not is_recommended:
                     break
                 nid = await self._row_numbers.event()
                 built = await self._writer.builder.place(head, event, nid, auth_nids, Sent())
@@ -186,6 +190,7 @@ class TakeEvents:
         claimed = None
         if stored.missing:
             claimed = await self._gaps.state_before(head, event, origin)
+        event = await self._policy_servers.signed_if_possible(head, event)
 
         async def build(head: RoomHead) -> Sequence[Built]:
             now = await self._stored(event, head)
@@ -261,11 +266,14 @@ class TakeEvents:
         if refusal is not None:
             log.warning("event rejected", event_id=event.event_id, rule=refusal.rule)
             return REJECTED
-        if before.entries is head.state:
-            return 0
-        refusal = await self._judge.by_state(event, head.state, head, supplement)
-        if refusal is not None:
-            log.warning("event soft-failed", event_id=event.event_id, rule=refusal.rule)
+        if before.entries is not head.state:
+            refusal = await self._judge.by_state(event, head.state, head, supplement)
+            if refusal is not None:
+                log.warning("event soft-failed", event_id=event.event_id, rule=refusal.rule)
+                return SOFT_FAILED
+        # Step 7. Is validated by the Policy Server … otherwise it is "soft failed".
+        if not await self._policy_servers.recommends(head, event):
+            log.warning("event not recommended", event_id=event.event_id)
             return SOFT_FAILED
         return 0
 
