@@ -4,13 +4,17 @@ Spec: client-server-api/#lazy-loading-room-members
 """
 
 from collections import OrderedDict
-from collections.abc import Iterable
+from collections.abc import Container, Iterable, Sequence
 from typing import Final, NamedTuple, TypeAlias
 
 from client_api.sync.request import SyncContext
 from client_api.sync.timelines import TimelineStretch
 from homeserver.protocol.identifiers import RoomID
 from homeserver.rooms.heads import Heads
+from homeserver.storage import sync_reads
+from homeserver.storage.database import Database
+from homeserver.storage.event_writes import PARTIAL_STATE
+from homeserver.storage.events import EventRecord
 from homeserver.web.requester import Requester
 
 _Device: TypeAlias = tuple[str, str | None]
@@ -79,7 +83,8 @@ class LazyMembers:
 class SenderMembers:
     """Finds the member events of a timeline's senders in the heads of rooms."""
 
-    def __init__(self, heads: Heads) -> None:
+    def __init__(self, database: Database, heads: Heads) -> None:
+        self._database = database
         self._heads = heads
 
     async def of_timeline(
@@ -96,4 +101,24 @@ class SenderMembers:
             entry = head.state.get(("m.room.member", sender))
             if entry is not None:
                 found.append(MemberNid(sender, entry.event_nid))
+        unplaced = unplaced_senders(stretch.records, {member.user_id for member in found})
+        if unplaced:
+            async with self._database.connection("sync_senders") as connection:
+                cited = await sync_reads.cited_sender_members(connection, unplaced)
+            found += [MemberNid(*each) for each in cited]
         return found
+
+
+def unplaced_senders(records: Sequence[EventRecord], known: Container[str]) -> list[int]:
+    """Return the events whose senders are not known to be in the room, as its state is incomplete.
+
+    Their auth events have the senders' memberships.
+    """
+    shown = {record.state_key for record in records if record.type == "m.room.member"}
+    return [
+        record.event_nid
+        for record in records
+        if record.flags & PARTIAL_STATE
+        and record.sender not in known
+        and record.sender not in shown
+    ]

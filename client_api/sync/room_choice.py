@@ -11,6 +11,7 @@ from homeserver.storage import sync_reads
 from homeserver.storage.database import Database
 from homeserver.storage.memberships import MembershipRow
 from homeserver.streams.entries import MEMBERSHIP_OUTSIDE, EventEntry, LogEntry, UserEntry
+from homeserver.streams.partial_rooms import PartialRooms
 from homeserver.streams.tail import Tail
 
 
@@ -27,6 +28,8 @@ class RoomChoice(NamedTuple):
     left: Sequence[MembershipRow]
     invited: Sequence[MembershipRow]
     knocked: Sequence[MembershipRow]
+    # Of the changed ones those whose members have become known.
+    completed: frozenset[int] = frozenset()
 
 
 class RoomChoices:
@@ -38,11 +41,13 @@ class RoomChoices:
         tail: Tail,
         visibility: Visibility,
         permissions: InvitePermissions,
+        partial_rooms: PartialRooms,
     ) -> None:
         self._database = database
         self._tail = tail
         self._visibility = visibility
         self._permissions = permissions
+        self._partial_rooms = partial_rooms
 
     async def of(self, context: SyncContext) -> RoomChoice:
         """Return the rooms of an initial or an incremental answer."""
@@ -66,12 +71,17 @@ class RoomChoices:
         )
 
     async def _incremental(self, context: SyncContext, since: int) -> RoomChoice:
-        candidates = await self._with_news(context, since)
+        completed = self._partial_rooms.completed(since, context.now)
+        candidates = await self._with_news(context, since, completed)
+        # Others were not told of the room before.
+        unheard = frozenset() if context.request.filter.lazy_load_members else completed
         whole, changed, new = [], [], set()
         for row in candidates:
             if row.membership != "join":
                 continue
-            if row.pos > since and not await self._was_joined_throughout(context, row, since):
+            if row.room_nid in unheard or (
+                row.pos > since and not await self._was_joined_throughout(context, row, since)
+            ):
                 new.add(row.room_nid)
                 whole.append(row)
             elif context.request.full_state:
@@ -85,9 +95,12 @@ class RoomChoices:
             [row for row in candidates if row.membership in ("leave", "ban")],
             await self._invites(context, candidates),
             [row for row in candidates if row.membership == "knock"],
+            completed,
         )
 
-    async def _with_news(self, context: SyncContext, since: int) -> list[MembershipRow]:
+    async def _with_news(
+        self, context: SyncContext, since: int, completed: frozenset[int]
+    ) -> list[MembershipRow]:
         memberships = context.memberships
         if context.request.full_state:
             return [
@@ -102,11 +115,12 @@ class RoomChoices:
             async with self._database.connection("sync_rooms") as connection:
                 active = await sync_reads.active_rooms(connection, joined, since, context.now)
             room_nids = {*active, *(n for n, row in memberships.items() if row.pos > since)}
+        room_nids |= completed
         rows = [memberships[room_nid] for room_nid in room_nids if room_nid in memberships]
         return [
             row
             for row in _admitted(context, rows, with_forgotten=True)
-            if row.membership == "join" or row.pos > since
+            if row.membership == "join" or row.pos > since or row.room_nid in completed
         ]
 
     def _in_tail(self, context: SyncContext, since: int) -> set[int]:

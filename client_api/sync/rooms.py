@@ -86,7 +86,7 @@ class RoomSections:
                 news.setdefault(room_nid, context.memberships[room_nid])
         parts = [
             *await self._whole_rooms(context, choice),
-            *[await self._changed_room(context, row) for row in news.values()],
+            *[await self._changed_room(context, row, choice) for row in news.values()],
             *[await self._left_room(context, row) for row in choice.left],
         ]
         sections: dict[str, bytes] = {}
@@ -172,7 +172,9 @@ class RoomSections:
             )
         return stretches
 
-    async def _changed_room(self, context: SyncContext, row: MembershipRow) -> _Parts:
+    async def _changed_room(
+        self, context: SyncContext, row: MembershipRow, choice: RoomChoice
+    ) -> _Parts:
         """Assemble what is new in a room that the client follows."""
         stretch = await self._timelines.of_room(context, row.room_nid, context.since, context.now)
         members = await self._members.of_timeline(context, row.room_id, stretch)
@@ -180,7 +182,8 @@ class RoomSections:
             context, row.room_nid, context.now, stretch, members
         )
         summary = None
-        if changes_summary(stretch.records) or changes_summary(state):
+        is_complete_now = row.room_nid in choice.completed
+        if is_complete_now or changes_summary(stretch.records) or changes_summary(state):
             found = await self._summaries.of_rooms(context, [row.room_nid])
             summary = found[row.room_nid]
         view: RoomView | None = None

@@ -6,13 +6,15 @@ Spec: client-server-api/#get_matrixclientv3sync (`state`, `state_after`)
 from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
-from client_api.sync.lazy_members import LazyMembers, MemberNid
+from client_api.sync.lazy_members import LazyMembers, MemberNid, unplaced_senders
 from client_api.sync.request import SyncContext
 from client_api.sync.timelines import TimelineStretch
 from homeserver.services.event_filters import record_predicate
 from homeserver.storage import events, sync_reads
-from homeserver.storage.database import Database
+from homeserver.storage.database import Connection, Database
+from homeserver.storage.event_writes import PARTIAL_STATE
 from homeserver.storage.events import EventRecord
+from homeserver.storage.sync_reads import PlacedState
 from homeserver.streams.tail import Tail
 
 
@@ -54,28 +56,35 @@ class StateBlocks:
             for room_nid, stretch in stretches.items()
         }
         is_lazy = chosen.lazy_load_members
+        wanted = [
+            (room_nid, user_id, places[room_nid])
+            for room_nid, stretch in (stretches.items() if is_lazy else ())
+            for user_id in {
+                context.viewer.user_id,
+                *needed_members.get(room_nid, ()),
+                *(record.sender for record in stretch.records),
+            }
+        ]
         async with self._database.connection("sync_state") as connection:
             nids = await sync_reads.state_nids_of_rooms(
                 connection, places, with_members=not is_lazy
             )
+            changes = await sync_reads.state_from_elsewhere(
+                connection,
+                {room_nid: (place, upto[room_nid]) for room_nid, place in places.items()},
+                with_members=not is_lazy,
+                user_ids=[user_id for _, user_id, _ in wanted],
+            )
+            elsewhere = _untold(changes, stretches)
+            members = await sync_reads.member_nids_of_rooms(connection, wanted) if wanted else []
+            members += [each.event_nid for each in elsewhere if each.event_nid is not None]
             if is_lazy:
-                wanted = [
-                    (room_nid, user_id, places[room_nid])
-                    for room_nid, stretch in stretches.items()
-                    for user_id in {
-                        context.viewer.user_id,
-                        *needed_members.get(room_nid, ()),
-                        *(record.sender for record in stretch.records),
-                    }
-                ]
-                members = await sync_reads.member_nids_of_rooms(connection, wanted)
-            else:
-                members = []
+                members += await _cited_members(connection, stretches, members)
             found = await events.events_by_nid(
                 connection, [*(nid for each in nids.values() for nid in each), *members]
             )
         blocks: dict[int, list[EventRecord]] = {room_nid: [] for room_nid in stretches}
-        for record in found.values():
+        for record in _overlaid(found.values(), elsewhere):
             blocks[record.room_nid].append(record)
         for room_nid, block in blocks.items():
             self._remember(context, room_nid, block, stretches[room_nid].records)
@@ -145,6 +154,44 @@ class StateBlocks:
             if record.type == "m.room.member" and record.state_key is not None
         ]
         self._lazy_members.sent(context.request.requester, context.now, room_nid, members)
+
+
+def _untold(
+    changes: Iterable[PlacedState], stretches: Mapping[int, TimelineStretch]
+) -> list[PlacedState]:
+    shown = {record.event_nid for each in stretches.values() for record in each.records}
+    return [change for change in changes if change.event_nid not in shown]
+
+
+def _overlaid(
+    records: Iterable[EventRecord], changes: Iterable[PlacedState]
+) -> Iterable[EventRecord]:
+    """Leave out what stood at keys that have changed since."""
+    changed = {(each.room_nid, each.type, each.state_key): each.event_nid for each in changes}
+    for record in records:
+        key = (record.room_nid, record.type, record.state_key or "")
+        if changed.get(key, record.event_nid) == record.event_nid:
+            yield record
+
+
+async def _cited_members(
+    connection: Connection, stretches: Mapping[int, TimelineStretch], members: Sequence[int]
+) -> list[int]:
+    """Return the members among the senders that rooms with incomplete state do not have."""
+    records = [record for stretch in stretches.values() for record in stretch.records]
+    if not any(record.flags & PARTIAL_STATE for record in records):
+        return []
+    found = await events.events_by_nid(connection, members)
+    known = {(each.room_nid, each.state_key) for each in found.values()}
+    unplaced = [
+        nid
+        for room_nid, stretch in stretches.items()
+        for nid in unplaced_senders(
+            stretch.records, {user_id for each, user_id in known if each == room_nid and user_id}
+        )
+    ]
+    cited = await sync_reads.cited_sender_members(connection, unplaced)
+    return [nid for _, nid in cited]
 
 
 def admitted(context: SyncContext, records: Iterable[EventRecord]) -> list[EventRecord]:

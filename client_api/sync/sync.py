@@ -17,9 +17,11 @@ from homeserver.errors import InvalidParam
 from homeserver.protocol.identifiers import UserID
 from homeserver.protocol.sync_token import SyncToken
 from homeserver.rooms.client_events import Viewer
+from homeserver.storage.memberships import MembershipRow
 from homeserver.streams.entries import ACCOUNT_CHANGED, TOKENS_REVOKED, UserEntry
 from homeserver.streams.log_reader import LogReader
 from homeserver.streams.notifier import Notifier
+from homeserver.streams.partial_rooms import PartialRooms
 from homeserver.streams.personal_rules import PersonalRuleIndex
 from homeserver.streams.tail import Tail
 from homeserver.streams.user_rooms import UserRooms
@@ -40,6 +42,7 @@ class Sync:
         reader: LogReader,
         notifier: Notifier,
         user_rooms: UserRooms,
+        partial_rooms: PartialRooms,
         personal_rules: PersonalRuleIndex,
         typing: TypingStream,
         to_device: ToDeviceStream,
@@ -53,6 +56,7 @@ class Sync:
         self._reader = reader
         self._notifier = notifier
         self._user_rooms = user_rooms
+        self._partial_rooms = partial_rooms
         self._personal_rules = personal_rules
         self._typing = typing
         self._to_device = to_device
@@ -93,7 +97,7 @@ class Sync:
         user_id = request.requester.user_id
         personal = await self._personal_rules.of_user(user_id)
         ignored = frozenset[UserID]() if personal is None else personal.ignored
-        memberships = await self._user_rooms.of_user(user_id)
+        memberships = await self._memberships(request)
         # Memberships are as of the tail's position: nothing may be waited for in between.
         return SyncContext(
             request,
@@ -103,6 +107,24 @@ class Sync:
             ignored,
             self._typing.told_in(request, memberships),
         )
+
+    async def _memberships(self, request: SyncRequest) -> Mapping[int, MembershipRow]:
+        """Return the rooms of which the client is told, as they are at the tail's position.
+
+        Who wants all members of rooms does not see those whose members are not known yet.
+        """
+        user_id = request.requester.user_id
+        memberships = await self._user_rooms.of_user(user_id)
+        while (partial := self._partial_rooms.now) is None:
+            await self._partial_rooms.load()
+            memberships = await self._user_rooms.of_user(user_id)
+        if request.filter.lazy_load_members or partial.isdisjoint(memberships):
+            return memberships
+        return {
+            room_nid: row
+            for room_nid, row in memberships.items()
+            if row.membership != "join" or room_nid not in partial
+        }
 
     async def _sections(self, context: SyncContext) -> dict[str, bytes]:
         """Return the members of the answer for which it is worth answering."""

@@ -194,8 +194,15 @@ class Sending:
             new.append(shard)
             # From here on it gets what is routed.
             self._shards.held[number] = shard
-        if new:
+        if not new:
+            return
+        try:
             await self._load(new, self._router.position)
+        except BaseException:
+            # What it lacks is not known: it is taken anew, and looked for again.
+            for shard in new:
+                self._drop(shard)
+            raise
 
     async def _load(self, shards: Collection[Shard], upto: int) -> None:
         """Find out who lacks what of the log up to where it was routed before."""

@@ -29,6 +29,7 @@ from homeserver.config.sections.sessions import SessionsSection
 from homeserver.config.sections.signing import SigningSection
 from homeserver.config.sections.single_sign_on import SingleSignOnSection
 from homeserver.config.sections.third_party_ids import ThirdPartyIdsSection
+from homeserver.config.sections.thumbnails import ThumbnailsSection
 from homeserver.config.sections.to_device import ToDeviceSection
 from homeserver.config.sections.tracing import TracingSection
 from homeserver.config.sections.turn import TurnSection
@@ -64,6 +65,7 @@ class Config(Section, frozen=True, kw_only=True):
     server_notices: ServerNoticesSection = ServerNoticesSection()
     turn: TurnSection = TurnSection()
     media: MediaSection = MediaSection()
+    thumbnails: ThumbnailsSection = ThumbnailsSection()
     url_previews: UrlPreviewsSection = UrlPreviewsSection()
     federation: FederationSection = FederationSection()
     outgoing_http: OutgoingHttpSection = OutgoingHttpSection()

@@ -44,7 +44,7 @@ from homeserver.rooms.rows import (
     thread_row,
 )
 from homeserver.rooms.state_keys import StateKeys
-from homeserver.storage.event_writes import MembershipWrite, NewRoomWrite
+from homeserver.storage.event_writes import PARTIAL_STATE, MembershipWrite, NewRoomWrite
 from homeserver.streams.entries import StateChange
 from homeserver.streams.event_appender import EventWrite
 from homeserver.telemetry.clock import Clock
@@ -217,6 +217,7 @@ class EventBuilder:
             event_nid,
             head.state_nid if head.chain else None,
             auth_nids,
+            flags=PARTIAL_STATE if head.is_partial_state else 0,
             replaces_nid=replaced.event_nid if replaced else None,
             device_id=sent.device_id,
             txn_id=sent.txn_id,

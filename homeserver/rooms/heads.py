@@ -17,7 +17,7 @@ from homeserver.storage import log, rooms, state
 from homeserver.storage.database import Database
 from homeserver.storage.rooms import RoomRow
 from homeserver.storage.state import SnapshotLink, StateRow
-from homeserver.streams.entries import EventEntry, LogEntry
+from homeserver.streams.entries import ROOM_COMPLETED, EventEntry, LogEntry, UserEntry
 from homeserver.streams.tail import Tail
 
 # Heads are weighed by their state: this many state entries are about 200 MB at the most.
@@ -146,11 +146,19 @@ class Heads:
         An own write is in the head before it is in the tail.
         """
         for entry in entries:
+            if isinstance(entry, UserEntry) and entry.kind == ROOM_COMPLETED:
+                self._overtake(entry)
             if not isinstance(entry, EventEntry):
                 continue
             slot = self._slots.get(entry.room_id)
             if slot is not None and not self._nids.is_own(entry.record.event_nid):
                 slot.overtake(entry.pos)
+
+    def _overtake(self, completed: UserEntry) -> None:
+        for slot in self._slots.values():
+            # What is being loaded may be that room, and incomplete.
+            if slot.head is None or slot.head.room_nid == completed.room_nid:
+                slot.overtake(completed.pos)
 
     def _forget_all(self) -> None:
         for slot in self._slots.values():

@@ -40,6 +40,11 @@ class OutsideMemberships:
         async with self._database.connection("outside_memberships") as connection:
             return await memberships.membership_of(connection, user_id, room_id)
 
+    async def room_version(self, room_id: RoomID) -> str | None:
+        """Return the version that a room is said to have; None: nothing is known of it."""
+        async with self._database.connection("outside_memberships") as connection:
+            return await joined_rooms.room_version(connection, room_id)
+
     async def begin(
         self,
         user_id: UserID,

@@ -8,14 +8,18 @@ from typing import Final
 
 import msgspec
 
-from homeserver.errors import NotFound
+from homeserver.errors import MembersUnknown, NotFound
 from homeserver.protocol.json_types import JsonObject
 from homeserver.rooms.access import RoomAccess
 from homeserver.rooms.client_events import Viewer, render_all
 from homeserver.storage import events, member_events, state
 from homeserver.storage.database import Database
 from homeserver.storage.events import EventRecord
+from homeserver.streams.partial_rooms import PartialRooms
 
+# For members that are still to be had from other servers: clients and proxies wait longer.
+PATIENCE_SECONDS: Final = 25.0
+_MEMBER: Final = "m.room.member"
 _decode: Final = msgspec.json.Decoder().decode
 
 
@@ -31,13 +35,19 @@ _decode_member: Final = msgspec.json.Decoder(_Member).decode
 
 
 class ReadState:
-    """Reads state events for those who have access."""
+    """Reads state events for those who have access.
 
-    def __init__(self, database: Database) -> None:
+    Of a room whose members are not all known yet, whoever asks for them waits. Raises
+    MembersUnknown: not any longer.
+    """
+
+    def __init__(self, database: Database, partial_rooms: PartialRooms) -> None:
         self._database = database
+        self._partial_rooms = partial_rooms
 
     async def all(self, access: RoomAccess, viewer: Viewer) -> list[bytes]:
         """Return all state events in client format."""
+        await self._wait_for_members(access)
         records = await self.records_at(access.room_nid, access.upto)
         return render_all(records.values(), viewer, access.view, access.room_id)
 
@@ -48,17 +58,28 @@ class ReadState:
 
         Raises NotFound.
         """
+        record = await self._record(access, event_type, state_key)
+        if record is None and event_type == _MEMBER:
+            await self._wait_for_members(access)
+            record = await self._record(access, event_type, state_key)
+        if record is None:
+            raise NotFound("Event not found.")
+        rendered = render_all([record], viewer, access.view, access.room_id)[0]
+        content: JsonObject = _decode(record.core)["content"]
+        return content, rendered
+
+    async def _record(
+        self, access: RoomAccess, event_type: str, state_key: str
+    ) -> EventRecord | None:
         async with self._database.connection("read_state") as connection:
             nid = await state.state_nid_at(
                 connection, access.room_nid, event_type, state_key, access.upto
             )
-            found = await events.events_by_nid(connection, [nid]) if nid else {}
-        if nid is None or nid not in found:
-            raise NotFound("Event not found.")
-        record = found[nid]
-        rendered = render_all([record], viewer, access.view, access.room_id)[0]
-        content: JsonObject = _decode(record.core)["content"]
-        return content, rendered
+            return (await events.events_by_nid(connection, [nid])).get(nid) if nid else None
+
+    async def _wait_for_members(self, access: RoomAccess) -> None:
+        if not await self._partial_rooms.wait(access.room_nid, PATIENCE_SECONDS):
+            raise MembersUnknown
 
     async def members(
         self,
@@ -73,6 +94,7 @@ class ReadState:
 
         `membership` and `not_membership` together are an "or".
         """
+        await self._wait_for_members(access)
         upto = access.upto if at is None else min(at, access.upto)
         async with self._database.connection("read_state") as connection:
             records = await member_events.member_records_at(connection, access.room_nid, upto)
@@ -86,6 +108,7 @@ class ReadState:
 
     async def joined_members(self, access: RoomAccess) -> dict[str, JsonObject]:
         """Return display name and avatar of each joined member, by user ID."""
+        await self._wait_for_members(access)
         async with self._database.connection("read_state") as connection:
             records = await member_events.member_records_at(
                 connection, access.room_nid, access.upto

@@ -51,9 +51,7 @@ class StatesAtJoin:
             nids += _heroes(entries)
         return await self._told(join, nids, entries, may_repeat=False)
 
-    async def _entries(
-        self, join: EventFacts, head: RoomHead
-    ) -> Mapping[StateKey, StateEntry]:
+    async def _entries(self, join: EventFacts, head: RoomHead) -> Mapping[StateKey, StateEntry]:
         if head.chain and join.state_nid == head.state_nid:
             return head.state
         return (await self._states.before(join)).entries

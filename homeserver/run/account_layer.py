@@ -341,6 +341,9 @@ def _capabilities(
             ),
             "m.account_moderation": moderation_capability,
             "uk.timedout.msc4323": moderation_capability,
+            "io.element.msc4452.preview_url": fixed_capability(
+                {"enabled": base.config.url_previews.enabled}
+            ),
             "org.matrix.msc4174.webpush": fixed_capability(
                 {"enabled": True, "vapid": web_push_key.public_key}
             ),

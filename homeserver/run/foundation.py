@@ -18,6 +18,7 @@ from homeserver.streams.ephemeral import EXPIRY_SECONDS, TypingUsers
 from homeserver.streams.log_reader import LogReader
 from homeserver.streams.log_writer import LogWriter
 from homeserver.streams.notifier import Notifier
+from homeserver.streams.partial_rooms import PartialRooms
 from homeserver.streams.personal_rules import PersonalRuleIndex
 from homeserver.streams.tail import Tail
 from homeserver.streams.unread import UnreadCounts
@@ -54,6 +55,7 @@ class Foundation(msgspec.Struct, frozen=True, kw_only=True):
     log_writer: LogWriter
     notifier: Notifier
     user_rooms: UserRooms
+    partial_rooms: PartialRooms
     personal_rules: PersonalRuleIndex
     unread: UnreadCounts
     typing: TypingUsers
@@ -117,6 +119,7 @@ async def foundation(
             log_writer=log_writer,
             notifier=notifier,
             user_rooms=UserRooms(database, tail),
+            partial_rooms=PartialRooms(database, tail),
             personal_rules=personal_rules,
             unread=UnreadCounts(database, tail, personal_rules),
             typing=typing,

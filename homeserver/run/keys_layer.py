@@ -41,7 +41,7 @@ def keys_layer(base: Foundation, remote: RemoteKeys) -> KeysLayer:
         uploads=DeviceKeyUploads(base.database, base.log_writer),
         queries=KeyQueries(base.database, remote, server_name),
         one_time_keys=one_time_keys,
-        device_lists=DeviceLists(base.database, base.user_rooms, index),
+        device_lists=DeviceLists(base.database, base.user_rooms, base.partial_rooms, index),
         counts=KeyCounts(base.database, base.tail),
         federated=FederatedKeys(base.database, one_time_keys, server_name),
     )

@@ -18,10 +18,13 @@ from homeserver.ports import RemoteContent, RemoteMedia, ThumbnailWish
 from homeserver.protocol.identifiers import ServerName
 from homeserver.run.federation_layer import FederationLayer
 from homeserver.run.foundation import Foundation
+from homeserver.run.preview_layer import url_previews
 from media_repo.access_times import WRITE_SECONDS, AccessTimes
 from media_repo.cache import FileCache
 from media_repo.library import Library
 from media_repo.places import BucketPlace, FolderPlace, Place
+from media_repo.previews.preview import UrlPreviews
+from media_repo.previews.routes import PreviewRoutes
 from media_repo.quotas import Quotas
 from media_repo.remote import RemoteCache
 from media_repo.routes.downloads import DownloadRoutes
@@ -58,6 +61,7 @@ class MediaLayer(msgspec.Struct, frozen=True, kw_only=True):
     serving: Serving
     # Whoever wants to know of new media adds itself before the first request.
     watchers: ManyWatchers
+    previews: UrlPreviews
 
 
 class _Shared(msgspec.Struct, frozen=True, kw_only=True):
@@ -112,13 +116,17 @@ async def media_layer(
         base.tasks.every("media expiry", _CLEANING_SECONDS, uploads.forget_expired)
         base.tasks.every("media collection", _CLEANING_SECONDS, shared.store.collect)
         try:
-            yield MediaLayer(
-                store=shared.store,
-                library=_library(base, shared, remote_cache, access_times),
-                uploads=uploads,
-                serving=Serving(shared.store, redirects=base.config.media.object_store.redirects),
-                watchers=shared.watchers,
-            )
+            async with url_previews(base, shared.store, uploads) as previews:
+                yield MediaLayer(
+                    store=shared.store,
+                    library=_library(base, shared, remote_cache, access_times),
+                    uploads=uploads,
+                    serving=Serving(
+                        shared.store, redirects=base.config.media.object_store.redirects
+                    ),
+                    watchers=shared.watchers,
+                    previews=previews,
+                )
         finally:
             await remote_cache.stop()
             await shared.store.stop()
@@ -237,6 +245,7 @@ def media_routes(base: Foundation, media: MediaLayer) -> list[object]:
     routes: list[object] = [
         UploadRoutes(media.uploads),
         DownloadRoutes(media.library, media.serving),
+        PreviewRoutes(media.previews),
     ]
     if base.config.federation.enabled:
         routes.append(FederationMediaRoutes(own_name, media.library, media.serving))

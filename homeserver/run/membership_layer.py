@@ -56,7 +56,7 @@ def membership_layer(
 ) -> MembershipLayer:
     """Put it together."""
     signature = Signature(ServerName(base.config.server.name), signing_key)
-    outside = OutsideMemberships(base.database, writing.row_numbers, base.log_writer, base.tail)
+    outside = receiving.outside
     candidates = Candidates(outside, writing.heads, federation.policy, base.clock)
     handshake = Handshake(federation.client, signature, base.clock)
     accept = AcceptEvent(writing.heads, receiving.known, receiving.take_events)

@@ -9,6 +9,8 @@ from homeserver.ports import EventPeers, EventSignatures
 from homeserver.protocol.identifiers import ServerName
 from homeserver.rooms.erasure import Erasure
 from homeserver.rooms.heads import Heads
+from homeserver.rooms.outside import OutsideMemberships
+from homeserver.rooms.receive.ended_invites import EndedInvites
 from homeserver.rooms.receive.extremities import Extremities
 from homeserver.rooms.receive.fill_gap import FillGap
 from homeserver.rooms.receive.gaps import Gaps
@@ -44,6 +46,7 @@ class ReceiveLayer(msgspec.Struct, frozen=True, kw_only=True):
     outliers: Outliers
     states: RoomStates
     extremities: Extremities
+    outside: OutsideMemberships
     # What other servers ask for.
     auth_chains: AuthChains
     state_before: StateBefore
@@ -79,8 +82,9 @@ def receive_layer(
     extremities = Extremities(writing.writer, heads)
     inbox = _inbox(base, heads, known, take_events, extremities)
     acls = ServerAcls(cache)
+    outside = OutsideMemberships(database, writing.row_numbers, base.log_writer, base.tail)
     return ReceiveLayer(
-        receive=ReceiveEvents(database, heads, known, acls, signatures, inbox, base.clock),
+        receive=_entrance(base, heads, known, acls, signatures, inbox, outside),
         inbox=inbox,
         take_events=take_events,
         new_rooms=NewRoom(
@@ -96,12 +100,16 @@ def receive_layer(
             take_events,
             writing.row_numbers,
             keys,
+            base.log_writer,
+            base.tail,
+            ServerName(base.config.server.name),
         ),
         acls=acls,
         known=known,
         outliers=outliers,
         states=states,
         extremities=extremities,
+        outside=outside,
         fill_gap=FillGap(database, known, cache, outliers, peers),
         auth_chains=AuthChains(database, known),
         state_before=StateBefore(database, known),
@@ -121,6 +129,21 @@ def _placing(base: Foundation, writing: RoomWriting) -> Placing:
         writing.relating,
         writing.counting,
         ServerName(base.config.server.name),
+    )
+
+
+def _entrance(
+    base: Foundation,
+    heads: Heads,
+    known: KnownEvents,
+    acls: ServerAcls,
+    signatures: EventSignatures,
+    inbox: Inbox,
+    outside: OutsideMemberships,
+) -> ReceiveEvents:
+    ended_invites = EndedInvites(outside, signatures, ServerName(base.config.server.name))
+    return ReceiveEvents(
+        base.database, heads, known, acls, signatures, inbox, ended_invites, base.clock
     )
 
 

@@ -91,7 +91,7 @@ def room_layer(
         send=send,
         aliases=aliases,
         access=access,
-        read_state=ReadState(database),
+        read_state=ReadState(database, base.partial_rooms),
         timeline=Timeline(database, access, erasure),
         erasure=erasure,
         visibility=visibility,

@@ -47,7 +47,7 @@ def sync_layer(
         own.append(PresenceStream(presence))
     typing = TypingStream(base.typing)
     sections = RoomSections(
-        RoomChoices(database, tail, rooms.visibility, rooms.invite_permissions),
+        RoomChoices(database, tail, rooms.visibility, rooms.invite_permissions, base.partial_rooms),
         Timelines(database, tail),
         StateBlocks(database, tail, LazyMembers()),
         Summaries(database),
@@ -55,7 +55,7 @@ def sync_layer(
         rooms.visibility,
         rooms.erasure,
         base.unread,
-        SenderMembers(rooms.heads),
+        SenderMembers(database, rooms.heads),
         SyncBundles(
             Aggregations(database, base.personal_rules, rooms.erasure), RecentParents(tail)
         ),
@@ -71,6 +71,7 @@ def sync_layer(
         base.reader,
         base.notifier,
         base.user_rooms,
+        base.partial_rooms,
         base.personal_rules,
         typing,
         ToDeviceStream(ToDeviceInbox(database, tail)),

@@ -14,6 +14,7 @@ from homeserver.storage.database import Connection, Database
 from homeserver.storage.device_lists import ThenAndNow
 from homeserver.storage.memberships import MembershipRow
 from homeserver.streams.device_list_index import DeviceListFact, DeviceListIndex
+from homeserver.streams.partial_rooms import PartialRooms
 from homeserver.streams.user_rooms import UserRooms
 
 # Of so many users it is looked up in memory whether they share a room.
@@ -42,9 +43,16 @@ class DeviceLists:
     encrypted room, or any, was shared and is not any more.
     """
 
-    def __init__(self, database: Database, user_rooms: UserRooms, index: DeviceListIndex) -> None:
+    def __init__(
+        self,
+        database: Database,
+        user_rooms: UserRooms,
+        partial_rooms: PartialRooms,
+        index: DeviceListIndex,
+    ) -> None:
         self._database = database
         self._user_rooms = user_rooms
+        self._partial_rooms = partial_rooms
         self._index = index
 
     async def between(self, viewer: UserID, then: int, now: int) -> DeviceListChanges:
@@ -109,8 +117,11 @@ class DeviceLists:
             sharing = await self._sharing_in_memory(viewer, rooms, concerned, facts, then, now)
             if sharing is not None:
                 return _difference(*sharing)
+        completed = await self._completed(then, now)
         async with self._database.connection("device_lists") as connection:
             view = await _RoomsThenAndNow.read(connection, viewer, rooms, concerned, then, now)
+            # Of who was in them nobody was told then.
+            view.joined_then.difference_update(completed)
             candidates = await view.candidates(connection, facts)
             if not candidates:
                 return set(), set()
@@ -152,6 +163,11 @@ class DeviceLists:
             _sharing_of(before, concerned, encrypted),
             _sharing_of(joined, concerned, encrypted),
         )
+
+    async def _completed(self, then: int, now: int) -> frozenset[int]:
+        while self._partial_rooms.now is None:
+            await self._partial_rooms.load()
+        return self._partial_rooms.completed(then, now)
 
     async def _joined(self, user_id: UserID) -> set[int]:
         rooms = await self._user_rooms.of_user(user_id)

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from homeserver.protocol.identifiers import EventID, RoomID, ServerName
+from homeserver.storage import log
 from homeserver.storage.database import Connection, Transaction
 
 
@@ -30,6 +31,14 @@ async def ensure_room(
         nid = await connection.fetchval("SELECT room_nid FROM rooms WHERE room_id = $1", room_id)
     assert nid is not None
     return nid
+
+
+async def room_version(connection: Connection, room_id: RoomID) -> str | None:
+    """Return the version of a room of which anything is known, if only an invite."""
+    version: str | None = await connection.fetchval(
+        "SELECT room_version FROM rooms WHERE room_id = $1", room_id
+    )
+    return version
 
 
 class PartialJoin(NamedTuple):
@@ -104,8 +113,19 @@ class CompletedMember(NamedTuple):
     sender: str
 
 
-async def complete(tx: Transaction, join: PartialJoin, entries: Sequence[CompletedMember]) -> None:
-    """Put omitted entries into the state from the join on, where nothing else has come since."""
+async def complete(
+    tx: Transaction,
+    join: PartialJoin,
+    entries: Sequence[CompletedMember],
+    *,
+    server_name: ServerName,
+    kind: str,
+) -> int | None:
+    """Put omitted entries into the state from the join on, where nothing else has come since.
+
+    Every user of this server whom the room concerns gets a change of `kind` in the log; returns
+    the position of the last. None: another node was first, or the room was joined again.
+    """
     await tx.execute("SELECT FROM rooms WHERE room_nid = $1 FOR UPDATE", join.room_nid)
     is_open = await tx.fetchval(
         "SELECT 1 FROM partial_joins WHERE room_nid = $1 AND join_nid = $2",
@@ -113,8 +133,7 @@ async def complete(tx: Transaction, join: PartialJoin, entries: Sequence[Complet
         join.join_nid,
     )
     if not is_open:
-        # Another node was first, or the room was left and joined again.
-        return
+        return None
     key_nids = [each.key_nid for each in entries]
     event_nids = [each.event_nid for each in entries]
     await tx.execute(
@@ -150,12 +169,43 @@ async def complete(tx: Transaction, join: PartialJoin, entries: Sequence[Complet
         key_nids,
         event_nids,
     )
-    await _complete_memberships(tx, join, entries)
+    suffix = f":{server_name}"
+    own = [each for each in entries if each.user_id is not None and each.user_id.endswith(suffix)]
+    own_ids = {each.user_id for each in own}
+    others = [each for each in entries if each.user_id not in own_ids]
+    # The log is locked no longer than it must be, but before the memberships of own users, which
+    # others write with the log in their hands.
+    await _complete_memberships(tx, join, others)
+    concerned = await _users_of(tx, join.room_nid, suffix)
+    concerned |= {user_id for user_id in own_ids if user_id is not None}
+    position = await log.append_room_changes(tx, sorted(concerned), kind, join.room_nid)
+    await _complete_memberships(tx, join, own)
     await end_partial(tx, join.room_nid)
     # Whoever holds the head that was loaded before loses the next write, and loads it again.
     await tx.execute(
         "UPDATE rooms SET version = nextval('event_nids') WHERE room_nid = $1", join.room_nid
     )
+    return position
+
+
+async def completed_rooms(connection: Connection) -> dict[int, int]:
+    """Return the last position of the log at which each room was completed, in order."""
+    rows = await connection.fetch(
+        """
+        SELECT room_nid, max(pos) AS pos FROM user_changes
+        WHERE kind = 'room_completed' GROUP BY room_nid ORDER BY pos
+        """
+    )
+    return {row["room_nid"]: row["pos"] for row in rows}
+
+
+async def _users_of(tx: Transaction, room_nid: int, suffix: str) -> set[str]:
+    rows = await tx.fetch(
+        "SELECT user_id FROM memberships WHERE room_nid = $1 AND user_id LIKE '%' || $2",
+        room_nid,
+        suffix,
+    )
+    return {row["user_id"] for row in rows}
 
 
 async def _complete_memberships(

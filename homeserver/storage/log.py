@@ -78,6 +78,28 @@ async def append_user_changes(
     return base_pos + len(changes)
 
 
+async def append_room_changes(
+    tx: Transaction, user_ids: Sequence[str], kind: str, room_nid: int
+) -> int:
+    """Append the same change of a room for each of some users; the log is locked from here on.
+
+    Returns the last position.
+    """
+    base_pos = await take_positions(tx, len(user_ids))
+    await tx.execute(
+        """
+        INSERT INTO user_changes (pos, user_id, kind, room_nid)
+        SELECT $1 + ord, user_id, $2, $3
+        FROM unnest($4::text[]) WITH ORDINALITY AS c (user_id, ord)
+        """,
+        base_pos,
+        kind,
+        room_nid,
+        list(user_ids),
+    )
+    return base_pos + len(user_ids)
+
+
 async def user_changes_after(connection: Connection, after: int, upto: int) -> list[UserChange]:
     """Read the changes at positions in (after, upto], in order.
 

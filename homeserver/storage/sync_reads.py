@@ -1,6 +1,7 @@
 """What /sync reads of many rooms at once."""
 
 from collections.abc import Mapping, Sequence
+from typing import NamedTuple
 
 from homeserver.protocol.identifiers import UserID
 from homeserver.storage.database import Connection
@@ -67,6 +68,67 @@ async def member_nids_of_rooms(
         [each[2] for each in wanted],
     )
     return [row["event_nid"] for row in rows]
+
+
+class PlacedState(NamedTuple):
+    """What stands at a key of a room's state; event_nid None: nothing any more."""
+
+    room_nid: int
+    type: str
+    state_key: str
+    event_nid: int | None
+
+
+async def state_from_elsewhere(
+    connection: Connection,
+    spans: Mapping[int, tuple[int, int]],
+    *,
+    with_members: bool,
+    user_ids: Sequence[str] = (),
+) -> list[PlacedState]:
+    """Return the changes of rooms' states in (after, upto] that no event at the position makes.
+
+    Joins bring a whole state with them, and state resolution goes back to other events. Of members
+    those of `user_ids`, if not all of them. `spans` maps room numbers to positions.
+    """
+    rows = await connection.fetch(
+        """
+        SELECT DISTINCT ON (c.room_nid, c.key_nid) c.room_nid, k.type, k.state_key, c.event_nid
+        FROM unnest($1::bigint[], $2::bigint[], $3::bigint[]) AS w(room_nid, after, upto)
+        JOIN state_changes c
+            ON c.room_nid = w.room_nid AND c.pos > w.after AND c.pos <= w.upto
+        JOIN state_keys k ON k.key_nid = c.key_nid
+        LEFT JOIN events e ON e.event_nid = c.event_nid
+        WHERE e.pos IS DISTINCT FROM c.pos
+          AND ($4 OR k.type <> 'm.room.member' OR k.state_key = ANY ($5::text[]))
+        ORDER BY c.room_nid, c.key_nid, c.pos DESC
+        """,
+        list(spans),
+        [after for after, _ in spans.values()],
+        [upto for _, upto in spans.values()],
+        with_members,
+        list(user_ids),
+    )
+    return [PlacedState(*row) for row in rows]
+
+
+async def cited_sender_members(
+    connection: Connection, event_nids: Sequence[int]
+) -> list[tuple[str, int]]:
+    """Return (user, member event) for the senders of events, as the auth events of these say."""
+    rows = await connection.fetch(
+        """
+        SELECT DISTINCT ON (e.room_nid, e.sender) e.sender, m.event_nid
+        FROM events e
+        CROSS JOIN LATERAL unnest(e.auth_nids) AS a(event_nid)
+        JOIN events m ON m.event_nid = a.event_nid
+        WHERE e.event_nid = ANY ($1::bigint[])
+          AND m.type = 'm.room.member' AND m.state_key = e.sender
+        ORDER BY e.room_nid, e.sender, m.depth DESC
+        """,
+        list(event_nids),
+    )
+    return [(row["sender"], row["event_nid"]) for row in rows]
 
 
 async def member_counts(

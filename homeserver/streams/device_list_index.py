@@ -16,6 +16,7 @@ from homeserver.storage.database import Database
 from homeserver.streams.entries import (
     CROSS_SIGNING_CHANGED,
     DEVICE_KEYS_CHANGED,
+    ROOM_COMPLETED,
     USERS_SIGNED,
     EventEntry,
     LogEntry,
@@ -35,8 +36,9 @@ KEY_CHANGES: Final = frozenset({DEVICE_KEYS_CHANGED, CROSS_SIGNING_CHANGED})
 class DeviceListFact(NamedTuple):
     """Something happened to a user's keys (room_nid None), a membership, or a room's encryption.
 
-    `user_id` None: the room's encryption. `is_signing`: the user has signed keys of others. Whether
-    the user was joined before and is after is None where the entry alone does not say so.
+    `user_id` None: the room's encryption, or that all of its members are known now. `is_signing`:
+    the user has signed keys of others. Whether the user was joined before and is after is None
+    where the entry alone does not say so.
     """
 
     pos: int
@@ -133,6 +135,8 @@ class DeviceListIndex:
             if entry.kind in KEY_CHANGES or entry.kind == USERS_SIGNED:
                 is_signing = entry.kind == USERS_SIGNED
                 yield DeviceListFact(entry.pos, None, UserID(entry.user_id), is_signing)
+            elif entry.kind == ROOM_COMPLETED:
+                yield DeviceListFact(entry.pos, entry.room_nid, None)
         elif isinstance(entry, EventEntry):
             for change in entry.state_changes:
                 if change.key[0] == "m.room.member":

@@ -28,6 +28,8 @@ ACCOUNT_ERASED: Final = "account_erased"
 ROOM_FORGOTTEN: Final = "room_forgotten"
 # A membership of the entry's room, which this server is not in: an invite or a knock, or its end.
 MEMBERSHIP_OUTSIDE: Final = "membership_outside"
+# All members of the entry's room are known from here on; one entry for each local user of it.
+ROOM_COMPLETED: Final = "room_completed"
 # The display name or the avatar, which rooms tell their members.
 PROFILE_CHANGED: Final = "profile_changed"
 # Global account data, or that about the entry's room.

@@ -9,6 +9,7 @@ from homeserver.storage.database import Database
 from homeserver.storage.memberships import MembershipRow
 from homeserver.streams.entries import (
     MEMBERSHIP_OUTSIDE,
+    ROOM_COMPLETED,
     ROOM_FORGOTTEN,
     EventEntry,
     LogEntry,
@@ -18,7 +19,8 @@ from homeserver.streams.tail import Tail
 
 # About 200 bytes a room: 10,000 users in 20 rooms are 40 MB.
 MAX_USERS = 10_000
-_KINDS = frozenset({ROOM_FORGOTTEN, MEMBERSHIP_OUTSIDE})
+_KINDS = frozenset({ROOM_FORGOTTEN, MEMBERSHIP_OUTSIDE, ROOM_COMPLETED})
+_READ_AGAIN = frozenset({MEMBERSHIP_OUTSIDE, ROOM_COMPLETED})
 
 
 class UserRooms:
@@ -101,7 +103,7 @@ def _applied(
 ) -> dict[int, MembershipRow] | None:
     if isinstance(entry, EventEntry):
         return _with_membership(rooms, user_id, entry)
-    if isinstance(entry, UserEntry) and entry.kind == MEMBERSHIP_OUTSIDE:
+    if isinstance(entry, UserEntry) and entry.kind in _READ_AGAIN:
         # Only the database knows which, and the stripped state.
         return None
     room_nid = entry.room_nid if isinstance(entry, UserEntry) else None

@@ -132,6 +132,9 @@ def _first_text(tree: LexborHTMLParser) -> str:
         if _is_outside_text(node):
             continue
         part = clean(node.text(deep=True, separator=" "), _MAX_DESCRIPTION)
+        # Several selectors may find one paragraph.
+        if part in parts:
+            continue
         parts.append(part)
         length += len(part)
         if length >= _MAX_DESCRIPTION:

@@ -4,7 +4,7 @@ from typing import Literal, TypeAlias
 
 import msgspec
 
-from media_repo.thumbnails.sizes import Wanted
+from media_repo.thumbnails.sizes import WantedSize
 
 Refusal: TypeAlias = Literal["too large", "unknown kind", "broken"]
 
@@ -26,7 +26,7 @@ class Job(msgspec.Struct, frozen=True):
     """A file and the thumbnails to make of it."""
 
     path: str
-    sizes: list[Wanted]
+    sizes: list[WantedSize]
 
 
 class Made(msgspec.Struct, frozen=True, kw_only=True):

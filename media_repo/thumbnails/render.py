@@ -10,7 +10,7 @@ from PIL import Image
 from media_repo.thumbnails.encode import moving, plain, still, to_srgb
 from media_repo.thumbnails.job import Limits, Made, Refused
 from media_repo.thumbnails.picture import CONTENT_TYPES, Picture
-from media_repo.thumbnails.sizes import Fit, Wanted, fit
+from media_repo.thumbnails.sizes import Fit, WantedSize, fit
 from media_repo.thumbnails.video import poster
 
 # The original is answered unless it is larger than its bare pixels: what else is in there?
@@ -28,12 +28,12 @@ Thumbnail = tuple[Made, bytes]
 
 
 class _Plan(NamedTuple):
-    index: int
+    place: int
     # None: as large as the picture.
     fitted: Fit | None
 
 
-def render(path: Path, sizes: Sequence[Wanted], limits: Limits) -> list[Thumbnail]:
+def render(path: Path, sizes: Sequence[WantedSize], limits: Limits) -> list[Thumbnail]:
     """Make thumbnails, in the order of their sizes.
 
     Raises Refused, and whatever the decoders raise on broken files.
@@ -52,7 +52,7 @@ def _picture_of(path: Path, file: BinaryIO, limits: Limits) -> Picture:
     return Picture(taken, limits.max_pixels, is_whole_file=False)
 
 
-def _of_picture(picture: Picture, sizes: Sequence[Wanted], limits: Limits) -> list[Thumbnail]:
+def _of_picture(picture: Picture, sizes: Sequence[WantedSize], limits: Limits) -> list[Thumbnail]:
     done: dict[int, Thumbnail] = {}
     stills: list[_Plan] = []
     for index, wanted in enumerate(sizes):
@@ -103,7 +103,7 @@ def _stills(picture: Picture, plans: Sequence[_Plan], jpeg_quality: int) -> dict
         piece, base = _shrunk(picture, base, plan.fitted)
         upright = to_srgb(picture.set_upright(piece), picture.color_profile)
         content_type, content = still(upright, jpeg_quality)
-        made[plan.index] = _thumbnail(content_type, content, upright)
+        made[plan.place] = _thumbnail(content_type, content, upright)
     return made
 
 

@@ -11,7 +11,7 @@ Method: TypeAlias = Literal["scale", "crop"]
 MAX_SIDE: Final = 65_535
 
 
-class Wanted(msgspec.Struct, frozen=True, order=True):
+class WantedSize(msgspec.Struct, frozen=True, order=True):
     """A thumbnail to make: the least width and height, and how to get there.
 
     `is_animated` is a wish: what does not move, or is too long, becomes a still picture.
@@ -43,7 +43,7 @@ class Fit(msgspec.Struct, frozen=True):
         return Fit(self.height, self.width, (self.part[1], self.part[0]))
 
 
-def fit(wanted: Wanted, width: int, height: int) -> Fit | None:
+def fit(wanted: WantedSize, width: int, height: int) -> Fit | None:
     """Return how a picture of a width and height is to be shrunk; None: it is small enough.
 
     Both sides of the thumbnail are at least what was asked for, as far as the picture reaches:
@@ -63,7 +63,7 @@ def fit(wanted: Wanted, width: int, height: int) -> Fit | None:
     return Fit(wanted.width, -(-height * wanted.width // width), (width, height))
 
 
-def _crop(wanted: Wanted, width: int, height: int) -> Fit | None:
+def _crop(wanted: WantedSize, width: int, height: int) -> Fit | None:
     if wanted.width >= width and wanted.height >= height:
         return None
     smaller = min(1.0, width / wanted.width, height / wanted.height)
@@ -75,7 +75,7 @@ def _crop(wanted: Wanted, width: int, height: int) -> Fit | None:
     return Fit(*target, (width, width * target[1] / target[0]))
 
 
-def choose_fixed(wanted: Wanted, fixed: Iterable[Wanted]) -> Wanted:
+def choose_fixed(wanted: WantedSize, fixed: Iterable[WantedSize]) -> WantedSize:
     """Return the smallest of the fixed sizes that is large enough.
 
     For a crop one of the same aspect, else a scaled one; when none is large enough, a size that
@@ -84,12 +84,12 @@ def choose_fixed(wanted: Wanted, fixed: Iterable[Wanted]) -> Wanted:
     enough = [size for size in fixed if _is_enough(size, wanted)]
     alike = [size for size in enough if size.method == wanted.method]
     scaled = [size for size in enough if size.method == "scale"]
-    largest = Wanted(MAX_SIDE, MAX_SIDE, "scale")
+    largest = WantedSize(MAX_SIDE, MAX_SIDE, "scale")
     chosen = min(alike or scaled, key=lambda size: size.width * size.height, default=largest)
     return msgspec.structs.replace(chosen, is_animated=wanted.is_animated)
 
 
-def _is_enough(size: Wanted, wanted: Wanted) -> bool:
+def _is_enough(size: WantedSize, wanted: WantedSize) -> bool:
     if size.width < wanted.width or size.height < wanted.height:
         return False
     return size.method == "scale" or size.width * wanted.height == size.height * wanted.width

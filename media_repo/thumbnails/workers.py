@@ -15,7 +15,7 @@ from homeserver.errors import LimitExceeded
 from homeserver.telemetry.clock import Clock
 from homeserver.telemetry.log import get_logger
 from media_repo.thumbnails.job import Answer, Job, Limits, Made, Refused
-from media_repo.thumbnails.sizes import Wanted
+from media_repo.thumbnails.sizes import WantedSize
 
 log = get_logger(__name__)
 
@@ -126,7 +126,7 @@ class ThumbnailWorkers:
         """The processes that are there."""
         return [worker.pid for worker in (*self._idle, *self._busy)]
 
-    async def make(self, path: Path, sizes: Sequence[Wanted]) -> list[Thumbnail]:
+    async def make(self, path: Path, sizes: Sequence[WantedSize]) -> list[Thumbnail]:
         """Return thumbnails of a file, in the order of their sizes.
 
         Raises Refused, LimitExceeded: too many wait already.

@@ -180,8 +180,9 @@ async def test_what_is_not_in_the_room_crosses(servers: list[Server]) -> None:
         await sets_presence(alice, "online", status_msg="writing tests")
         for each in watching[1:]:
             await each.until(
-                lambda w=each: w.presence.get(alice.user_id, {}).get("status_msg")
-                == "writing tests"
+                lambda w=each: (
+                    w.presence.get(alice.user_id, {}).get("status_msg") == "writing tests"
+                )
             )
 
         # Profiles.
@@ -223,43 +224,37 @@ async def test_devices_and_keys_are_known_across(servers: list[Server]) -> None:
         for each in watching:
             await each.until(lambda w=each: room_id in w.joined)
         first = await uploads_keys(alice, one_time=2)
-        for each in watching[1:]:
-            await each.until(lambda w=each: alice.user_id in w.changed)
 
-        async def devices_as_seen_by(user: Client) -> Any:
-            asked = {"device_keys": {alice.user_id: []}}
-            return (await user.post("keys/query", asked))["device_keys"][alice.user_id]
+        async def all_learn_of(**keys: Any) -> None:
+            expected = {device_id: each.device_keys()["keys"] for device_id, each in keys.items()}
+            await together(*(learns_devices(each, alice, expected) for each in watching[1:]))
 
-        for user in (bob, carol):
-            shown = await devices_as_seen_by(user)
-            assert shown[alice.device_id]["keys"] == first.device_keys()["keys"]
-
-        # A new device.
-        for each in watching[1:]:
-            each.changed.clear()
+        phone = alice.device_id
+        await all_learn_of(**{phone: first})
         tablet = await logs_in_again(at_first, alice, "TABLET")
         second = await uploads_keys(tablet, one_time=1)
-        for each in watching[1:]:
-            await each.until(lambda w=each: alice.user_id in w.changed)
-        for user in (bob, carol):
-            shown = await devices_as_seen_by(user)
-            assert shown.keys() == {alice.device_id, "TABLET"}
-            assert shown["TABLET"]["keys"] == second.device_keys()["keys"]
+        await all_learn_of(**{phone: first, "TABLET": second})
 
         # One-time keys are given away once.
-        wanted = {"one_time_keys": {alice.user_id: {alice.device_id: "signed_curve25519"}}}
+        wanted = {"one_time_keys": {alice.user_id: {phone: "signed_curve25519"}}}
         claims = await together(*(user.post("keys/claim", wanted) for user in (bob, carol)))
-        keys = [each["one_time_keys"][alice.user_id][alice.device_id] for each in claims]
+        keys = [each["one_time_keys"][alice.user_id][phone] for each in claims]
         assert len({key_id for each in keys for key_id in each}) == 2
 
-        # And it is gone again.
-        for each in watching[1:]:
-            each.changed.clear()
         await tablet.post("logout")
-        for each in watching[1:]:
-            await each.until(lambda w=each: alice.user_id in w.changed)
-        for user in (bob, carol):
-            assert (await devices_as_seen_by(user)).keys() == {alice.device_id}
+        await all_learn_of(**{phone: first})
+
+
+async def learns_devices(watcher: Watcher, owner: Client, expected: dict[str, Any]) -> None:
+    """Sync until a change is told after which a query shows the owner's devices as they are."""
+    shown: dict[str, Any] = {}
+    while shown != expected:
+        watcher.changed.clear()
+        await watcher.until(lambda: owner.user_id in watcher.changed)
+        asked = {"device_keys": {owner.user_id: []}}
+        answer = await watcher.client.post("keys/query", asked)
+        devices = answer["device_keys"][owner.user_id]
+        shown = {device_id: each["keys"] for device_id, each in devices.items()}
 
 
 async def test_rooms_of_others_are_found_and_read_from_their_beginning(

@@ -13,9 +13,11 @@ HELLO = {"msgtype": "m.text", "body": "hello"}
 REJECTED, SOFT_FAILED = 2, 4
 
 
-async def shown(receiving, room_id, since=None):
+async def shown(receiving, room_id, since=None, *, is_lazy=False):
     """Return the event IDs of the timeline in Alice's sync."""
-    answer = await receiving.node.syncs(ALICE, since, chosen={"room": {"timeline": {"limit": 100}}})
+    state = {"lazy_load_members": is_lazy}
+    chosen = {"room": {"timeline": {"limit": 100}, "state": state}}
+    answer = await receiving.node.syncs(ALICE, since, chosen=chosen)
     room = answer["rooms"]["join"].get(room_id, {"timeline": {"events": []}})
     return [event["event_id"] for event in room["timeline"]["events"]]
 

@@ -2,12 +2,13 @@
 
 import pytest
 
-from homeserver.storage import followers
+from homeserver.storage import follower_nodes, followers
 from homeserver.storage.database import Database
-from homeserver.storage.followers import Lease
+from homeserver.storage.followers import Lease, Renewed
 from homeserver.storage.log import take_positions
 
 A, B = Lease("a", 10_000), Lease("b", 10_000)
+GRACE_MS = 5_000
 
 
 @pytest.fixture
@@ -21,8 +22,34 @@ async def name(database: Database) -> str:
 async def renew(
     database: Database, lease: Lease, now_ms: int = 0, **positions: int
 ) -> dict[str, int]:
+    """Return the positions of the followers whose leases the node has."""
+    renewed = await renewed_by(database, lease, now_ms, **positions)
+    return {name: each.position for name, each in renewed.items()}
+
+
+async def renewed_by(
+    database: Database, lease: Lease, now_ms: int = 0, **positions: int
+) -> dict[str, Renewed]:
     async with database.connection() as connection:
-        return await followers.renew(connection, positions or {"mail": 0}, lease, now_ms)
+        return await followers.renew(
+            connection,
+            positions or {"mail": 0},
+            lease,
+            now_ms,
+            part="followers",
+            grace_ms=GRACE_MS,
+        )
+
+
+async def release(database: Database, node_id: str, now_ms: int = 0, **positions: int) -> None:
+    async with database.connection() as connection:
+        await followers.release(connection, positions, node_id, now_ms)
+
+
+async def stop(database: Database, node_id: str, now_ms: int = 0, **positions: int) -> None:
+    async with database.connection() as connection:
+        await follower_nodes.leave(connection, node_id, "followers")
+    await release(database, node_id, now_ms, **positions)
 
 
 async def advance(database: Database, lease: Lease, after: int, upto: int) -> bool:
@@ -75,8 +102,7 @@ async def test_a_new_holder_takes_nothing_over_of_the_time_of_the_old(
     database: Database, name: str
 ) -> None:
     await renew(database, Lease("a", 90_000))
-    async with database.connection() as connection:
-        await followers.release(connection, {name: 0}, "a")
+    await stop(database, "a", mail=0)
     await renew(database, B)
     assert await renew(database, A, now_ms=10_000) == {name: 0}
 
@@ -133,15 +159,13 @@ async def test_a_follower_that_is_being_advanced_is_not_waited_for(
 
 async def test_a_released_lease_is_free_at_once(database: Database, name: str) -> None:
     await renew(database, A)
-    async with database.connection() as connection:
-        await followers.release(connection, {name: 6}, "a")
+    await stop(database, "a", mail=6)
     assert await renew(database, B) == {name: 6}
 
 
 async def test_nobody_releases_the_lease_of_another_node(database: Database, name: str) -> None:
     await renew(database, A)
-    async with database.connection() as connection:
-        await followers.release(connection, {name: 6}, "b")
+    await release(database, "b", mail=6)
     assert await renew(database, B) == {}
     assert await renew(database, A) == {name: 0}
 
@@ -151,3 +175,70 @@ async def test_many_leases_are_taken_with_one_statement(database: Database, name
         await followers.add(connection, "push", at_head=False)
     await renew(database, B, push=0)
     assert await renew(database, A, mail=0, push=0, unknown=0) == {name: 0}
+
+
+# To whom followers belong: of "a" and "b", "mail" belongs to "b" and "push" to "a".
+
+
+@pytest.fixture
+async def both(database: Database, name: str) -> None:
+    """Two followers that both nodes can run, and whose leases both have given up at 0."""
+    async with database.connection() as connection:
+        await followers.add(connection, "push", at_head=False)
+    for lease in (A, B):
+        await renew(database, lease, mail=0, push=0)
+        await release(database, lease.node_id, mail=0, push=0)
+
+
+async def test_a_free_lease_is_for_the_node_that_it_belongs_to(
+    database: Database, both: None
+) -> None:
+    assert await renew(database, A, mail=0, push=0) == {"push": 0}
+    assert await renew(database, B, mail=0, push=0) == {"mail": 0}
+
+
+async def test_a_lease_that_is_left_lying_goes_to_any_node(database: Database, both: None) -> None:
+    assert await renew(database, A, now_ms=GRACE_MS - 1) == {}
+    late = await renewed_by(database, A, now_ms=GRACE_MS)
+    assert late == {"mail": Renewed(0, belongs_here=False)}
+
+
+async def test_who_holds_a_lease_keeps_it_and_learns_that_it_belongs_elsewhere(
+    database: Database, name: str
+) -> None:
+    assert await renewed_by(database, A) == {"mail": Renewed(0, belongs_here=True)}
+    assert await renew(database, B) == {}
+    assert await renewed_by(database, A) == {"mail": Renewed(0, belongs_here=False)}
+
+
+async def test_nothing_belongs_to_a_node_that_is_dead(database: Database, both: None) -> None:
+    assert await renew(database, A, now_ms=10_000, mail=0, push=0) == {"mail": 0, "push": 0}
+
+
+async def test_nothing_belongs_to_a_node_that_has_left(database: Database, both: None) -> None:
+    async with database.connection() as connection:
+        await follower_nodes.leave(connection, "b", "followers")
+    assert await renew(database, A, mail=0, push=0) == {"mail": 0, "push": 0}
+
+
+async def test_nothing_belongs_to_a_node_that_cannot_run_it(database: Database, both: None) -> None:
+    # It runs with another configuration now.
+    await renew(database, B, push=0)
+    assert await renew(database, A, mail=0, push=0) == {"mail": 0, "push": 0}
+
+
+async def test_live_nodes_are_listed_with_their_leases(database: Database, both: None) -> None:
+    await renew(database, A, mail=0, push=0)
+    async with database.connection() as connection:
+        assert await follower_nodes.alive(connection, 0) == [("a", ["push"]), ("b", [])]
+        assert await follower_nodes.unheld(connection, 0) == ["mail"]
+        assert await follower_nodes.alive(connection, 10_000) == []
+        assert await follower_nodes.unheld(connection, 10_000) == []
+
+
+async def test_nodes_that_died_long_ago_are_forgotten(database: Database, name: str) -> None:
+    await renew(database, A)
+    await renew(database, Lease("b", 20_000))
+    async with database.connection() as connection:
+        await follower_nodes.forget_dead(connection, 15_000)
+        assert await connection.fetchval("SELECT array_agg(node_id) FROM follower_nodes") == ["b"]

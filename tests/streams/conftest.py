@@ -10,12 +10,13 @@ from tests.support.clock import FakeClock
 
 @pytest.fixture
 async def node(database_dsn: str, clock: FakeClock) -> AsyncIterator[StreamNode]:
-    async with stream_node(database_dsn, clock, "first") as started:
+    # A follower "diary" belongs to this one, whenever it is alive.
+    async with stream_node(database_dsn, clock, "alpha") as started:
         yield started
 
 
 @pytest.fixture
 async def other(database_dsn: str, clock: FakeClock) -> AsyncIterator[StreamNode]:
     """A second node over the same database."""
-    async with stream_node(database_dsn, clock, "second") as started:
+    async with stream_node(database_dsn, clock, "beta") as started:
         yield started

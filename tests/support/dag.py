@@ -120,7 +120,7 @@ class Dag:
             origin_server_ts=1_900_000_000_000 + self.serial if ts is None else ts,
             server_name=server,
             signing_key=key_of(server),
-            opaque_id=f"{server.replace('.', '_')}_{self.serial}",
+            opaque_id=f"{server.replace('.', '_').replace(':', '_')}_{self.serial}",
             reference_hashes={each: self._reference_hash(each) for each in {*after, *auth_events}},
         )
         return self.add(event) if is_added else event

@@ -62,7 +62,7 @@ class EventForger:
         if self._random.random() < 0.1:
             return changed
         kept = {
-            name: changed[name]
+            name: changed.get(name)
             for name in ("hashes", "signatures")
             if changed.get(name) != pdu.get(name)
         }

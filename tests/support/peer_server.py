@@ -7,6 +7,7 @@ reply = await peer.sends(server.name, "PUT", "/_matrix/…", {"pdus": []}, desti
 
 import asyncio
 import contextlib
+import io
 import json
 import secrets
 import time
@@ -127,7 +128,7 @@ class PeerServer:
         async with self._session.request(
             method,
             URL(f"https://{to}{target}", encoded=True),
-            data=None if content is None else encode_canonical_lenient(content),
+            data=None if content is None else io.BytesIO(encode_canonical_lenient(content)),
             headers={"Authorization": header} if header else {},
         ) as response:
             return Reply(response.status, json.loads(await response.read()))

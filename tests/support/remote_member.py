@@ -139,7 +139,12 @@ class RemoteMember:
                 """,
                 room_id,
             )
-        dag = self.dags.setdefault(room_id, Dag(RoomID(room_id), rules_of(rows[0]["room_version"])))
+        if room_id not in self.dags:
+            dag = Dag(RoomID(room_id), rules_of(rows[0]["room_version"]))
+            # Room versions 1 and 2 have event IDs that must differ from those of other rooms.
+            dag.serial = 10_000 * len(self.dags)
+            self.dags[room_id] = dag
+        dag = self.dags[room_id]
         nids = [row["event_nid"] for row in rows]
         events = await running.rooms.cache.get(nids)
         for nid in nids:

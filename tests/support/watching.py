@@ -1,7 +1,7 @@
 """What users are told over time: every answer of /sync, put together.
 
-    watcher = Watcher(alice)
-    await watcher.until(lambda: watcher.bodies(room_id) == ["hello"])
+watcher = Watcher(alice)
+await watcher.until(lambda: watcher.bodies(room_id) == ["hello"])
 """
 
 import asyncio

@@ -22,7 +22,7 @@ from homeserver.rooms.event_cache import EventCache
 from homeserver.rooms.head import CREATE, RoomHead, StateEntry
 from homeserver.rooms.heads import Heads
 from homeserver.rooms.receive.judge import Judge
-from homeserver.rooms.receive.known import KnownEvents, is_rejected
+from homeserver.rooms.receive.known import KnownEvents, is_outlier, is_rejected
 from homeserver.rooms.receive.outliers import Outliers, Room
 from homeserver.rooms.receive.pdus import readable_slices
 from homeserver.rooms.receive.place import Placing, Site
@@ -38,6 +38,9 @@ from homeserver.storage.event_writes import PARTIAL_STATE
 from homeserver.storage.joined_rooms import CompletedMember, PartialJoin
 from homeserver.storage.received_events import EventFacts
 from homeserver.storage.state import SnapshotLink
+from homeserver.streams.entries import ROOM_COMPLETED
+from homeserver.streams.log_writer import LogWriter
+from homeserver.streams.tail import Tail
 from homeserver.telemetry.log import get_logger
 
 log = get_logger(__name__)
@@ -64,6 +67,9 @@ class NewRoom:
         take_events: TakeEvents,
         row_numbers: RowNumbers,
         state_keys: StateKeys,
+        log_writer: LogWriter,
+        tail: Tail,
+        server_name: ServerName,
     ) -> None:
         self._database = database
         self._writer = writer
@@ -77,6 +83,9 @@ class NewRoom:
         self._take_events = take_events
         self._row_numbers = row_numbers
         self._state_keys = state_keys
+        self._log_writer = log_writer
+        self._tail = tail
+        self._server_name = server_name
 
     async def accept(
         self,
@@ -170,8 +179,13 @@ class NewRoom:
         slot = self._heads.slot(join.room_id)
         async with slot.lock:
             async with self._database.transaction("complete_room") as tx:
-                await joined_rooms.complete(tx, join, omitted)
+                position = await joined_rooms.complete(
+                    tx, join, omitted, server_name=self._server_name, kind=ROOM_COMPLETED
+                )
             slot.forget()
+        if position is not None:
+            self._log_writer.announce(position)
+            await self._tail.reach(position)
 
     async def _entries(self, room: Room, events: Iterable[Event]) -> dict[StateKey, StateEntry]:
         """Return the accepted ones of the state events by their keys; of two the first."""
@@ -232,7 +246,9 @@ class NewRoom:
         return built._replace(head=next_head)
 
     async def _gap(self, event: Event) -> list[EventID]:
-        return await self._outliers.missing(event.prev_events)
+        # One that is stored as a part of the state has no place in the timeline yet.
+        facts = await self._known.facts(event.prev_events)
+        return [each for each in event.prev_events if is_outlier(facts.get(each))]
 
 
 def _create_event(events: Iterable[Event], room_id: RoomID, rules: RoomVersionRules) -> Event:

@@ -8,16 +8,17 @@ from collections.abc import Sequence
 from typing import Final, NamedTuple
 
 from homeserver.ports import EventSignatures
-from homeserver.protocol.errors import InvalidEvent, InvalidJson
+from homeserver.protocol.errors import InvalidEvent, InvalidIdentifier, InvalidJson
 from homeserver.protocol.event import Event
 from homeserver.protocol.hashing import event_id_of
-from homeserver.protocol.identifiers import EventID, RoomID, ServerName
+from homeserver.protocol.identifiers import EventID, RoomID, ServerName, parse_room_id
 from homeserver.protocol.json_types import JsonObject, JsonValue
 from homeserver.protocol.room_versions import RoomVersionRules
 from homeserver.protocol.server_acl import ServerAcl, parse_server_acl
 from homeserver.rooms.event_cache import EventCache
 from homeserver.rooms.head import RoomHead
 from homeserver.rooms.heads import Heads
+from homeserver.rooms.receive.ended_invites import EndedInvites
 from homeserver.rooms.receive.inbox import Inbox
 from homeserver.rooms.receive.known import KnownEvents, is_outlier
 from homeserver.rooms.receive.pdus import received_event, stored_pdu
@@ -74,6 +75,7 @@ class ReceiveEvents:
         acls: ServerAcls,
         signatures: EventSignatures,
         inbox: Inbox,
+        ended_invites: EndedInvites,
         clock: Clock,
     ) -> None:
         self._database = database
@@ -82,6 +84,7 @@ class ReceiveEvents:
         self._acls = acls
         self._signatures = signatures
         self._inbox = inbox
+        self._ended_invites = ended_invites
         self._clock = clock
 
     async def stage(
@@ -101,6 +104,9 @@ class ReceiveEvents:
                 log.warning("pdu refused", origin=origin, event_id=event_id, reason=read.reason)
                 if event_id is not None:
                     outcome[event_id] = {"error": read.reason}
+            elif read is None:
+                assert event_id is not None
+                outcome[event_id] = {}
             else:
                 outcome[read.event_id] = {}
                 accepted.append(read)
@@ -131,12 +137,16 @@ class ReceiveEvents:
 
     async def _read(
         self, origin: ServerName, pdu: JsonValue
-    ) -> tuple[EventID | None, Event | Refused]:
-        room_id = pdu.get("room_id") if isinstance(pdu, dict) else None
-        if not isinstance(pdu, dict) or not isinstance(room_id, str):
+    ) -> tuple[EventID | None, Event | Refused | None]:
+        """Return a PDU's event; None: it is dealt with."""
+        room_id = _room_id(pdu)
+        if not isinstance(pdu, dict) or room_id is None:
             return None, Refused("The event names no room")
-        head = await self._heads.head(RoomID(room_id))
+        head = await self._heads.head(room_id)
         if head is None or not head.local_joined:
+            ended = await self._ended_invites.take(origin, RoomID(room_id), pdu)
+            if ended is not None:
+                return ended.event_id, None
             # Without the room there is no room version, and so no event ID to speak of.
             return None, Refused("This server is not in the room")
         try:
@@ -146,6 +156,14 @@ class ReceiveEvents:
         if not await self._acls.allows(head, origin):
             return event.event_id, Refused("The server is banned from the room")
         return event.event_id, event
+
+
+def _room_id(pdu: JsonValue) -> RoomID | None:
+    room_id = pdu.get("room_id") if isinstance(pdu, dict) else None
+    try:
+        return parse_room_id(room_id) if isinstance(room_id, str) else None
+    except InvalidIdentifier:
+        return None
 
 
 def _event_id(pdu: JsonObject, rules: RoomVersionRules) -> EventID | None:

@@ -1,4 +1,4 @@
--- Previews of pages, and which events and previews refer to which media.
+-- Previews of pages.
 
 CREATE TABLE url_previews (
     -- SHA-256 of the URL and the languages that it was asked for in: URLs may be long.
@@ -16,42 +16,26 @@ CREATE TABLE url_previews (
 CREATE INDEX url_previews_fetched ON url_previews (fetched_ts);
 CREATE INDEX url_previews_image ON url_previews (image_id) WHERE image_id IS NOT NULL;
 
--- Events whose content names media. Encrypted events cannot be seen into.
-CREATE TABLE media_references (
-    event_nid bigint NOT NULL REFERENCES events (event_nid) ON DELETE CASCADE,
-    origin text NOT NULL,
-    media_id text NOT NULL,
-    -- It is what the event is there for, such as its file or its thumbnail.
-    is_attached boolean NOT NULL,
-    PRIMARY KEY (event_nid, origin, media_id)
+-- Thumbnails: which bytes show a picture at which size. They go with the bytes of the picture.
+CREATE TABLE thumbnails (
+    source_sha256 bytea NOT NULL REFERENCES media_blobs (sha256) ON DELETE CASCADE,
+    -- What was asked for.
+    width integer NOT NULL,
+    height integer NOT NULL,
+    method text NOT NULL,
+    is_animated boolean NOT NULL,
+    -- NULL: the picture itself serves as such.
+    sha256 bytea REFERENCES media_blobs (sha256),
+    byte_count bigint NOT NULL,
+    content_type text NOT NULL,
+    -- What it came out as.
+    made_width integer NOT NULL,
+    made_height integer NOT NULL,
+    PRIMARY KEY (source_sha256, width, height, method, is_animated),
+    -- Bytes that refer to themselves would never go.
+    CHECK (sha256 <> source_sha256)
 );
-CREATE INDEX media_references_media ON media_references (origin, media_id);
-
--- Events that came into the timeline without an entry of the log: backfill.
-CREATE TABLE media_reference_backlog (
-    event_nid bigint PRIMARY KEY
-);
-CREATE FUNCTION note_media_reference_backlog() RETURNS trigger LANGUAGE plpgsql AS $$
-BEGIN
-    INSERT INTO media_reference_backlog (event_nid) VALUES (NEW.event_nid)
-    ON CONFLICT DO NOTHING;
-    RETURN NULL;
-END;
-$$;
-CREATE TRIGGER note_media_reference_backlog AFTER INSERT OR UPDATE OF pos, sub ON events
-    FOR EACH ROW WHEN (
-        NEW.pos IS NOT NULL AND NEW.sub < 0 AND position('mxc://'::bytea IN NEW.core) > 0
-    ) EXECUTE FUNCTION note_media_reference_backlog();
-INSERT INTO media_reference_backlog (event_nid)
-SELECT e.event_nid FROM events e
-WHERE e.pos IS NOT NULL AND e.sub < 0 AND position('mxc://'::bytea IN e.core) > 0;
-
--- Media that was attached to an event that has been redacted since: to be removed unless
--- something else names it.
-CREATE TABLE media_left_over (
-    origin text NOT NULL,
-    media_id text NOT NULL,
-    -- Whose event it was.
-    sender text NOT NULL,
-    PRIMARY KEY (origin, media_id, sender)
-);
+CREATE INDEX thumbnails_of_blob ON thumbnails (sha256) WHERE sha256 IS NOT NULL;
+CREATE TRIGGER thumbnail_references
+AFTER INSERT OR UPDATE OF sha256 OR DELETE ON thumbnails
+FOR EACH ROW EXECUTE FUNCTION count_blob_references();

@@ -1,0 +1,96 @@
+"""A node that comes takes over the destinations that belong to it, and loses nothing."""
+
+from collections.abc import Iterator
+from hashlib import sha256
+from pathlib import Path
+
+import pytest
+
+from federation.sending import sender
+from federation.sending.shards import lease_name, shard_of
+from homeserver.config.sections.listeners import Listener
+from homeserver.config.sections.server import ServerSection
+from homeserver.run import foundation
+from homeserver.run.compose import RunningServer
+from tests.between_servers.conftest import NewDatabase
+from tests.support.certificates import Authority
+from tests.support.client import clients_of
+from tests.support.federation import federation_section, named_server
+from tests.support.peer_server import PeerServer, hangs
+from tests.support.remote_member import RemoteMember
+from tests.support.server import server_of
+
+
+def winners(name: str) -> Iterator[str]:
+    """Return node IDs, to each of which a follower belongs rather than to those before."""
+    best = b""
+    for number in range(100_000):
+        hashed = sha256(f"node {number} {name}".encode()).digest()
+        if hashed > best:
+            best = hashed
+            yield f"node {number}"
+
+
+async def holder(server: RunningServer, name: str) -> str | None:
+    async with server.base.database.connection() as connection:
+        node_id: str | None = await connection.fetchval(
+            "SELECT lease_node FROM followers WHERE name = $1", name
+        )
+        return node_id
+
+
+async def is_held_by(server: RunningServer, name: str) -> None:
+    """Wait until a node has a lease."""
+    for _ in range(100):
+        if await holder(server, name) == server.base.node_id:
+            return
+        async with server.base.database.connection() as connection:
+            await connection.execute("SELECT pg_sleep(0.05)")
+    raise AssertionError("the lease does not come")
+
+
+@pytest.mark.parametrize("is_slow", [False, True])
+async def test_a_destination_that_is_handed_over_gets_everything_in_order(
+    authority: Authority,
+    new_database: NewDatabase,
+    tmp_path: Path,
+    peer: PeerServer,
+    monkeypatch: pytest.MonkeyPatch,
+    is_slow: bool,
+) -> None:
+    lease = lease_name(shard_of(peer.name))
+    node_ids = winners(lease)
+    monkeypatch.setattr(foundation, "_node_id", lambda: next(node_ids))
+    monkeypatch.setattr(sender, "RENEW_SECONDS", 0.1)
+    monkeypatch.setattr(sender, "_STOP_SECONDS", 0.5)
+    dsn = new_database()
+    async with named_server(authority, dsn, tmp_path) as first, clients_of(first.url) as clients:
+        alice = await clients.user("alice")
+        room = await alice.creates_room(preset="public_chat")
+        eve = RemoteMember(first, peer, "eve")
+        await eve.joins(room)
+        await alice.sends(room, "0")
+        await eve.waits_until(lambda: eve.bodies == ["0"])
+        # What is on its way when the shard is handed over does not arrive.
+        eve.script = hangs if is_slow else None
+        await alice.sends(room, "1")
+        async with server_of(
+            dsn,
+            tmp_path,
+            server=ServerSection(name=first.name, data_dir=tmp_path),
+            listeners=(Listener(port=0),),
+            federation=federation_section(authority),
+        ) as second:
+            for number in range(2, 30):
+                await alice.sends(room, str(number))
+            await is_held_by(second, lease)
+            eve.script = None
+            for number in range(30, 60):
+                await alice.sends(room, str(number))
+            await eve.waits_until(lambda: len(set(eve.bodies)) == 60)
+            assert await holder(second, lease) == second.base.node_id
+        # It stops, and the destination comes back.
+        await is_held_by(first.running, lease)
+        await alice.sends(room, "60")
+        await eve.waits_until(lambda: len(set(eve.bodies)) == 61)
+    assert list(dict.fromkeys(eve.bodies)) == [str(number) for number in range(61)]
