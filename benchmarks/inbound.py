@@ -30,7 +30,9 @@ async def measure(dsn: str, folder: Path, runs: int, events: int) -> None:
     async with running_node(dsn, folder) as node:
         key = read_signing_key((folder / "signing.key").read_text())
         peers = DagPeers()
-        layer = receive_layer(node.base, node.rooms.writing, peers, DagSignatures({"localhost": key}))
+        layer = receive_layer(
+            node.base, node.rooms.writing, peers, DagSignatures({"localhost": key})
+        )
         rooms = [await _room(node, layer, peers) for _ in range(50)]
         await measure_rooms("one room", layer, rooms[:1], runs, events)
         await measure_rooms("fifty rooms", layer, rooms, runs, events)

@@ -24,12 +24,14 @@ class RoomRights:
         self._servers = servers
 
     async def admit(self, origin: ServerName, room_id: RoomID) -> RoomHead:
-        """Return a room that both servers are in.
+        """Return a room that both servers are in, or were when this one left it.
 
+        What this server has sent before leaving may have come before what it follows: who has it
+        asks here for what is missing, and could have been told of it at that time.
         Raises Forbidden, for rooms that do not exist as well: who is not in a room learns nothing.
         """
         head = await self._heads.head(room_id)
-        if head is None or not head.local_joined or not await self._servers.is_in(head, origin):
+        if head is None or not await self._servers.is_in(head, origin):
             raise Forbidden("Your server is not in this room")
         if not await self._acls.allows(head, origin):
             raise Forbidden("Your server is banned from this room")

@@ -5,7 +5,7 @@ from typing import Final, TypeAlias
 
 import msgspec
 
-from homeserver.errors import NotFound, NotYetUploaded
+from homeserver.errors import NotFound
 from homeserver.protocol.content_uri import ContentUri
 from homeserver.protocol.glob import compile_globs
 from homeserver.protocol.identifiers import ServerName
@@ -14,6 +14,7 @@ from homeserver.storage.database import Database
 from homeserver.storage.media import MediaRow
 from homeserver.telemetry.clock import Clock
 from media_repo.access_times import AccessTimes
+from media_repo.refusals import NotYetUploaded
 from media_repo.remote import ArrivingMedia, RemoteCache
 from media_repo.scanning import Scans
 from media_repo.store import MediaStore

@@ -6,7 +6,7 @@ from typing import Final
 
 import msgspec
 
-from homeserver.errors import MatrixError, NotFound, NotYetUploaded, RemoteError, TooLarge
+from homeserver.errors import MatrixError, NotFound, RemoteError, TooLarge
 from homeserver.ports import RemoteContent, RemoteMedia
 from homeserver.protocol.content_uri import ContentUri
 from homeserver.storage import media as media_table
@@ -17,6 +17,7 @@ from homeserver.telemetry.log import get_logger
 from homeserver.telemetry.tasks import Tasks
 from media_repo.arrivals import Arrival
 from media_repo.headers import filename_in, safe_content_type
+from media_repo.refusals import NotYetUploaded
 from media_repo.scanning import Scans
 from media_repo.spool import SpooledFile
 from media_repo.steps import MediaWatcher

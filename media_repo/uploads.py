@@ -7,14 +7,7 @@ from typing import Final
 
 import msgspec
 
-from homeserver.errors import (
-    CannotOverwriteMedia,
-    Forbidden,
-    LimitExceeded,
-    MatrixError,
-    NotFound,
-    TooLarge,
-)
+from homeserver.errors import Forbidden, LimitExceeded, MatrixError, NotFound, TooLarge
 from homeserver.protocol.content_uri import ContentUri, MediaID
 from homeserver.protocol.identifiers import ServerName, UserID
 from homeserver.storage import media as media_table
@@ -23,6 +16,7 @@ from homeserver.storage.media import MediaRow, NewMedia
 from homeserver.telemetry.clock import Clock
 from media_repo.headers import clean_filename, safe_content_type
 from media_repo.quotas import Quotas
+from media_repo.refusals import CannotOverwriteMedia
 from media_repo.scanning import Scans
 from media_repo.spool import SpooledFile
 from media_repo.steps import MediaWatcher, UploadRewriter, uri_of

@@ -3,11 +3,13 @@
 import asyncio
 from pathlib import Path
 
-from homeserver.protocol.identifiers import RoomID
+from homeserver.protocol.identifiers import DeviceID, RoomID, UserID
 from homeserver.protocol.room_versions import DEFAULT_ROOM_VERSION
 from homeserver.rooms.create import NewRoom
+from homeserver.run.room_layer import RoomLayer
 from homeserver.storage.embedded import EmbeddedPostgres
-from tests.support.node import running_node, user
+from homeserver.web.requester import Requester
+from tests.support.node import running_node
 
 # Joins that wait for one commit together.
 _AT_ONCE = 100
@@ -24,10 +26,23 @@ def make_room(data_dir: Path, members: int) -> RoomID:
 
 async def _make_room(dsn: str, data_dir: Path, members: int) -> RoomID:
     async with running_node(dsn, data_dir) as node:
-        room = NewRoom(preset="public_chat", room_version=DEFAULT_ROOM_VERSION)
-        room_id = await node.rooms.create.create(user("user0"), room)
-        for first in range(1, members, _AT_ONCE):
-            numbers = range(first, min(first + _AT_ONCE, members))
-            joins = (node.rooms.memberships.join(user(f"user{n}"), room_id) for n in numbers)
-            await asyncio.gather(*joins)
-        return room_id
+        return await fill_room(node.rooms, "localhost", members)
+
+
+async def fill_room(
+    rooms: RoomLayer, server_name: str, members: int, prefix: str = "user"
+) -> RoomID:
+    """Make a public room of local members `{prefix}0`, … on a running node."""
+
+    def member(number: int) -> Requester:
+        localpart = f"{prefix}{number}"
+        return Requester(
+            user_id=UserID(f"@{localpart}:{server_name}"), device_id=DeviceID(localpart.upper())
+        )
+
+    room = NewRoom(preset="public_chat", room_version=DEFAULT_ROOM_VERSION)
+    room_id = await rooms.create.create(member(0), room)
+    for first in range(1, members, _AT_ONCE):
+        numbers = range(first, min(first + _AT_ONCE, members))
+        await asyncio.gather(*(rooms.memberships.join(member(n), room_id) for n in numbers))
+    return room_id

@@ -85,6 +85,11 @@ class Router:
         self._tail.follow(lambda _entries: self._has_work.set(), on_gap=self._has_work.set)
         tasks.spawn("federation router", self._run(tasks))
 
+    def is_behind(self, position: int) -> bool:
+        """Whether the log is not routed yet up to a position, which it has."""
+        self._tail.expect(position)
+        return self.position < position
+
     async def _run(self, tasks: Tasks) -> None:
         while True:
             await self._has_work.wait()

@@ -29,6 +29,8 @@ log = get_logger(__name__)
 # Three tries before a lease runs out.
 RENEW_SECONDS: Final = 3.0
 _WAKE_SECONDS: Final = 0.5
+# When the log is routed up to where another node has come.
+_SOON_SECONDS: Final = 0.2
 _STOP_SECONDS: Final = 4.0
 _MAX_POLICIES: Final = 20_000
 
@@ -106,6 +108,8 @@ class Sending:
         self._clock = clock
         self._own_name = own_name
         self._renewing: asyncio.Task[None] | None = None
+        # A shard is held here, but was routed further elsewhere.
+        self._is_behind = False
         # One at a time: it looks at all outboxes and writes what it has seen.
         self._keeping = asyncio.Lock()
         shards.on_work = deliveries.work
@@ -154,12 +158,13 @@ class Sending:
             grants = await self._leases.renew(positions)
             await self._granted({names[name]: grant for name, grant in grants.items()})
         for name in self._leases.choose_handovers(grants):
-            shard = self._shards.held[names[name]]
-            self._tasks.spawn("federation shard handover", self._hand_over(shard))
+            chosen = self._shards.held.get(names[name])
+            if chosen is not None:
+                self._tasks.spawn("federation shard handover", self._hand_over(chosen))
 
     async def _keep_on(self) -> None:
         while True:
-            await self._clock.sleep(RENEW_SECONDS)
+            await self._clock.sleep(_SOON_SECONDS if self._is_behind else RENEW_SECONDS)
             # As a task of its own, so that a failure is not the last renewal.
             await self._tasks.spawn("federation lease renewal", self.keep())
 
@@ -184,10 +189,15 @@ class Sending:
 
     async def _granted(self, grants: dict[int, Grant]) -> None:
         new: list[Shard] = []
+        self._is_behind = False
         for number, grant in grants.items():
             shard = self._shards.held.get(number)
             if shard is not None:
                 shard.held_until = grant.held_until
+                continue
+            if self._router.is_behind(grant.position):
+                # What is routed from here on was sent by another node.
+                self._is_behind = True
                 continue
             shard = Shard(number, grant.position, grant.held_until)
             shard.routed = self._router.position

@@ -6,7 +6,14 @@ from typing import Final
 
 import msgspec
 
-from homeserver.errors import InvalidRoomState, UnsupportedRoomVersion
+from homeserver.errors import (
+    InvalidRoomState,
+    InviteBlocked,
+    MatrixError,
+    NamedError,
+    RemoteError,
+    UnsupportedRoomVersion,
+)
 from homeserver.ports import MemberProfiles, RoomPeers
 from homeserver.protocol.errors import AuthRefusal
 from homeserver.protocol.event_builder import EventDraft
@@ -31,7 +38,16 @@ from homeserver.rooms.presets import (
     preset_state,
 )
 from homeserver.rooms.write import RoomWriter
+from homeserver.telemetry.log import get_logger
 from homeserver.web.requester import Requester
+
+log = get_logger(__name__)
+
+# What a client is told of invites that other servers refuse.
+_REFUSALS: Final[dict[str, type[NamedError]]] = {
+    "M_INVITE_BLOCKED": InviteBlocked,
+    "M_INCOMPATIBLE_ROOM_VERSION": UnsupportedRoomVersion,
+}
 
 # A random room ID of versions 1 to 11: as unguessable as an access token needs not be.
 _OPAQUE_ID_BYTES: Final = 13
@@ -79,7 +95,7 @@ class CreateRoom:
 
         Raises UnsupportedRoomVersion, RoomInUse, InvalidRoomState: the requested state does not
         pass the authorization rules; InvalidEvent, EventTooLarge; Forbidden, InviteBlocked: an
-        invitee cannot be invited. Then there is no room.
+        invitee cannot be invited. Then there is no room, unless the invitee's server says so.
         """
         rules = ROOM_VERSIONS.get(room.room_version)
         if rules is None:
@@ -107,10 +123,27 @@ class CreateRoom:
             raise
         if room.is_published:
             await self._aliases.publish(room_id, requester.user_id)
-        for target in remote:
-            content = self._invite_content(room)
-            await self._peers.invite(requester.user_id, target, room_id, content)
+        await self._invite_others(requester.user_id, room_id, remote, self._invite_content(room))
         return room_id
+
+    async def _invite_others(
+        self, creator: UserID, room_id: RoomID, targets: Iterable[UserID], content: JsonObject
+    ) -> None:
+        """Invite users of other servers to the room, which stands whether they can be or not.
+
+        Raises InviteBlocked, UnsupportedRoomVersion, as the specification has it, when everybody
+        else is invited; the room is there all the same.
+        """
+        refusals: list[MatrixError] = []
+        for target in targets:
+            try:
+                await self._peers.invite(creator, target, room_id, content)
+            except (MatrixError, RemoteError, AuthRefusal) as error:
+                log.warning("user not invited", room_id=room_id, user=target, reason=str(error))
+                if isinstance(error, MatrixError) and error.errcode in _REFUSALS:
+                    refusals.append(_REFUSALS[error.errcode]())
+        if refusals:
+            raise refusals[0]
 
     def _alias(self, localpart: str | None) -> RoomAlias | None:
         if localpart is None:

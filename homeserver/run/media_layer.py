@@ -19,6 +19,7 @@ from homeserver.protocol.identifiers import ServerName
 from homeserver.run.federation_layer import FederationLayer
 from homeserver.run.foundation import Foundation
 from homeserver.run.preview_layer import url_previews
+from homeserver.run.thumbnail_layer import thumbnail_layer
 from media_repo.access_times import WRITE_SECONDS, AccessTimes
 from media_repo.cache import FileCache
 from media_repo.library import Library
@@ -29,12 +30,14 @@ from media_repo.quotas import Quotas
 from media_repo.remote import RemoteCache
 from media_repo.routes.downloads import DownloadRoutes
 from media_repo.routes.federation import FederationMediaRoutes
+from media_repo.routes.thumbnails import FederationThumbnailRoutes, ThumbnailRoutes
 from media_repo.routes.uploads import UploadRoutes
 from media_repo.scanning import Scans, scanner_of
 from media_repo.serving import Serving
 from media_repo.spool import Spool
 from media_repo.steps import ManyWatchers, NoRewriter, UploadRewriter
 from media_repo.store import MediaStore
+from media_repo.thumbnails.thumbnails import Thumbnails
 from media_repo.uploads import Uploads, UploadSettings
 from media_repo.waiting import UploadWaits
 
@@ -62,6 +65,7 @@ class MediaLayer(msgspec.Struct, frozen=True, kw_only=True):
     # Whoever wants to know of new media adds itself before the first request.
     watchers: ManyWatchers
     previews: UrlPreviews
+    thumbnails: Thumbnails
 
 
 class _Shared(msgspec.Struct, frozen=True, kw_only=True):
@@ -116,16 +120,21 @@ async def media_layer(
         base.tasks.every("media expiry", _CLEANING_SECONDS, uploads.forget_expired)
         base.tasks.every("media collection", _CLEANING_SECONDS, shared.store.collect)
         try:
-            async with url_previews(base, shared.store, uploads) as previews:
+            library = _library(base, shared, remote_cache, access_times)
+            async with (
+                url_previews(base, shared.store, uploads) as previews,
+                thumbnail_layer(base, library, shared.store, shared.watchers) as thumbnails,
+            ):
                 yield MediaLayer(
                     store=shared.store,
-                    library=_library(base, shared, remote_cache, access_times),
+                    library=library,
                     uploads=uploads,
                     serving=Serving(
                         shared.store, redirects=base.config.media.object_store.redirects
                     ),
                     watchers=shared.watchers,
                     previews=previews,
+                    thumbnails=thumbnails,
                 )
         finally:
             await remote_cache.stop()
@@ -245,8 +254,10 @@ def media_routes(base: Foundation, media: MediaLayer) -> list[object]:
     routes: list[object] = [
         UploadRoutes(media.uploads),
         DownloadRoutes(media.library, media.serving),
+        ThumbnailRoutes(media.thumbnails, media.serving),
         PreviewRoutes(media.previews),
     ]
     if base.config.federation.enabled:
         routes.append(FederationMediaRoutes(own_name, media.library, media.serving))
+        routes.append(FederationThumbnailRoutes(own_name, media.thumbnails, media.serving))
     return routes

@@ -14,10 +14,16 @@ from homeserver.protocol.history_visibility import HistoryVisibility, parse_hist
 from homeserver.protocol.identifiers import ServerName, UserID
 from homeserver.protocol.json_types import JsonObject, JsonValue
 from homeserver.services.user_directory_words import words_of_name, words_of_user_id
-from homeserver.storage import events, room_summary, user_directory
+from homeserver.storage import events, joined_rooms, room_summary, user_directory
 from homeserver.storage.database import Database, Transaction
 from homeserver.storage.user_directory import DirectoryName
-from homeserver.streams.entries import PROFILE_CHANGED, EventEntry, LogEntry, UserEntry
+from homeserver.streams.entries import (
+    PROFILE_CHANGED,
+    ROOM_COMPLETED,
+    EventEntry,
+    LogEntry,
+    UserEntry,
+)
 from homeserver.streams.follower import Stretch
 
 FOLLOWER_NAME: Final = "user_directory"
@@ -47,7 +53,7 @@ class UserDirectoryIndex:
     def concerns(self, entry: LogEntry) -> bool:
         """Whether an entry may change a name, or whether a room is open."""
         if isinstance(entry, UserEntry):
-            return entry.kind == PROFILE_CHANGED
+            return entry.kind in (PROFILE_CHANGED, ROOM_COMPLETED)
         return isinstance(entry, EventEntry) and (
             entry.redaction is not None
             or any(
@@ -60,8 +66,14 @@ class UserDirectoryIndex:
         """Write what the entries tell."""
         told = [entry for entry in stretch.entries if isinstance(entry, EventEntry)]
         joins = _joins(told)
+        for user_id, join in await self._completed(stretch):
+            joins[user_id].insert(0, join)
         here = {user_id for user_id in joins if user_id.endswith(self._suffix)}
-        here |= {UserID(e.user_id) for e in stretch.entries if isinstance(e, UserEntry)}
+        here |= {
+            UserID(entry.user_id)
+            for entry in stretch.entries
+            if isinstance(entry, UserEntry) and entry.kind == PROFILE_CHANGED
+        }
         names = [await self.name_of_account(user_id) for user_id in sorted(here)]
         elsewhere = {user_id: join for user_id, join in joins.items() if user_id not in here}
         rooms = {
@@ -80,6 +92,21 @@ class UserDirectoryIndex:
                 await user_directory.put_names(tx, names)
             if redacted:
                 await user_directory.forget_names(tx, redacted)
+
+    async def _completed(self, stretch: Stretch) -> list[tuple[UserID, _Member]]:
+        """Return the joins of whoever is in rooms whose members have become known."""
+        room_nids = {
+            entry.room_nid
+            for entry in stretch.entries
+            if isinstance(entry, UserEntry)
+            and entry.kind == ROOM_COMPLETED
+            and entry.room_nid is not None
+        }
+        if not room_nids:
+            return []
+        async with self._database.connection("user_directory") as connection:
+            rows = await joined_rooms.joined_members(connection, list(room_nids))
+        return [(user_id, _Member(room_nid, nid)) for user_id, room_nid, nid in rows]
 
     async def name_of_account(self, user_id: UserID) -> DirectoryName:
         """Return what the directory is to know of a user of this server."""

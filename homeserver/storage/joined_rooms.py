@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from homeserver.protocol.identifiers import EventID, RoomID, ServerName
+from homeserver.protocol.identifiers import EventID, RoomID, ServerName, UserID
 from homeserver.storage import log
 from homeserver.storage.database import Connection, Transaction
 
@@ -39,6 +39,20 @@ async def room_version(connection: Connection, room_id: RoomID) -> str | None:
         "SELECT room_version FROM rooms WHERE room_id = $1", room_id
     )
     return version
+
+
+async def joined_members(
+    connection: Connection, room_nids: Sequence[int]
+) -> list[tuple[UserID, int, int]]:
+    """Return the joined users of rooms, with the numbers of the room and of the join."""
+    rows = await connection.fetch(
+        """
+        SELECT user_id, room_nid, event_nid FROM memberships
+        WHERE room_nid = ANY ($1::bigint[]) AND membership = 'join'
+        """,
+        room_nids,
+    )
+    return [(UserID(row["user_id"]), row["room_nid"], row["event_nid"]) for row in rows]
 
 
 class PartialJoin(NamedTuple):

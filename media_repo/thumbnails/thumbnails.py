@@ -7,12 +7,13 @@ from typing import Final
 
 import msgspec
 
-from homeserver.errors import LimitExceeded, MatrixError, TooLarge
+from homeserver.errors import MatrixError, TooLarge
 from homeserver.protocol.content_uri import ContentUri
 from homeserver.storage import thumbnails as thumbnails_table
 from homeserver.storage.database import Database, Transaction
 from homeserver.storage.media import MediaRow
 from homeserver.storage.thumbnails import StoredThumbnail, ThumbnailKey
+from homeserver.telemetry.log import get_logger
 from homeserver.telemetry.tasks import Tasks
 from media_repo.library import Library, Wanted
 from media_repo.store import MediaStore
@@ -20,6 +21,8 @@ from media_repo.thumbnails.job import Made, Refusal, Refused
 from media_repo.thumbnails.kinds import HEAD_BYTES, kind_of
 from media_repo.thumbnails.sizes import MAX_SIDE, Method, WantedSize, choose_fixed
 from media_repo.thumbnails.workers import Thumbnail, ThumbnailWorkers
+
+log = get_logger(__name__)
 
 # A file that has no thumbnail is not tried again for every reader of the room it is in.
 _MAX_REFUSALS: Final = 4096
@@ -134,7 +137,7 @@ class Thumbnails:
             return outcome
         if isinstance(outcome, Refused | MatrixError):
             raise outcome
-        raise Refused("broken")
+        raise MatrixError(500, "M_UNKNOWN", "The thumbnail could not be made")
 
     def _task_for(self, key: ThumbnailKey) -> asyncio.Task[object]:
         task = self._running.get(key)
@@ -220,8 +223,8 @@ class ReadyMade:
     async def _make(self, media: MediaRow) -> None:
         try:
             await self._thumbnails.make_ready(media, self._sizes)
-        except LimitExceeded:
-            return
+        except MatrixError as error:
+            log.info("no thumbnails at upload", reason=str(error))
 
 
 def _key_of(source: bytes, size: WantedSize) -> ThumbnailKey:

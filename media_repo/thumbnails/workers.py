@@ -41,6 +41,10 @@ class _WorkerFailed(Exception):
     """A worker has ended, hung, or answered nonsense."""
 
 
+class _WorkerGone(_WorkerFailed):
+    """A worker has ended: because of the file, or before it came to it."""
+
+
 class _Worker:
     """One process; it has one job at a time."""
 
@@ -75,8 +79,11 @@ class _Worker:
         try:
             async with asyncio.timeout(timeout_seconds):
                 return await self._ask(job)
-        except (TimeoutError, OSError, ValueError, EOFError, msgspec.MsgspecError) as error:
+        # Timeouts are OSErrors too.
+        except (TimeoutError, ValueError, msgspec.MsgspecError) as error:
             raise _WorkerFailed(type(error).__name__) from error
+        except (OSError, EOFError) as error:
+            raise _WorkerGone(type(error).__name__) from error
 
     async def _ask(self, job: Job) -> list[Thumbnail]:
         stdin, stdout = self._process.stdin, self._process.stdout
@@ -84,15 +91,18 @@ class _Worker:
         assert stdout is not None
         stdin.write(msgspec.json.encode(job) + b"\n")
         await stdin.drain()
-        answer = msgspec.json.decode(await stdout.readline(), type=Answer)
+        line = await stdout.readline()
+        if not line.endswith(b"\n"):
+            raise EOFError
+        answer = msgspec.json.decode(line, type=Answer)
         if answer.refusal is not None:
             raise Refused(answer.refusal)
         if len(answer.made) != len(job.sizes):
-            raise EOFError
+            raise ValueError("other thumbnails than asked for")
         thumbnails = []
         for made in answer.made:
             if not 0 <= made.byte_count <= _MAX_THUMBNAIL_BYTES:
-                raise EOFError
+                raise ValueError("a thumbnail of an impossible size")
             thumbnails.append((made, await stdout.readexactly(made.byte_count)))
         return thumbnails
 
@@ -136,12 +146,25 @@ class ThumbnailWorkers:
         self._jobs += 1
         try:
             async with self._turns:
-                return await self._in_worker(Job(str(path), list(sizes)))
+                return await self._done(Job(str(path), list(sizes)))
         finally:
             self._jobs -= 1
 
-    async def _in_worker(self, job: Job) -> list[Thumbnail]:
-        worker = self._idle.pop() if self._idle else await _Worker.start(self._limits)
+    async def _done(self, job: Job) -> list[Thumbnail]:
+        try:
+            if self._idle:
+                try:
+                    return await self._in_worker(self._idle.pop(), job)
+                except _WorkerGone:
+                    # It may have ended while it was idle, when the machine was short of memory.
+                    log.warning("thumbnail worker was gone")
+            return await self._in_worker(await _Worker.start(self._limits), job)
+        except _WorkerFailed as error:
+            # A file that kills its worker would kill the next one.
+            log.warning("thumbnail worker ended in the middle of a job", reason=str(error))
+            raise Refused("broken") from error
+
+    async def _in_worker(self, worker: _Worker, job: Job) -> list[Thumbnail]:
         self._busy.add(worker)
         is_usable = False
         try:
@@ -150,10 +173,6 @@ class ThumbnailWorkers:
         except Refused:
             is_usable = True
             raise
-        except _WorkerFailed as error:
-            # A file that kills its worker would kill the next one.
-            log.warning("thumbnail worker ended in the middle of a job", reason=str(error))
-            raise Refused("broken") from error
         finally:
             self._busy.discard(worker)
             if is_usable:

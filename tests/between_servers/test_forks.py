@@ -90,7 +90,7 @@ async def meet(one: Watcher, other: Watcher, room_id: str) -> None:
     """Have two users say something that both have read."""
     said = [await each.client.sends(room_id, "here again") for each in (one, other)]
     for each in (one, other):
-        await each.until(lambda w=each: set(said) <= w.events[room_id].keys())
+        await each.until(lambda w: set(said) <= w.events[room_id].keys())
 
 
 async def changes_levels(client: Client, room_id: str, **users: int) -> str:

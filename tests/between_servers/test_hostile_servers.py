@@ -4,25 +4,27 @@ Whatever it does: the room, its state and what others see of it stay as they are
 event of a good server is taken, nothing fails here, and the log names who is at fault.
 """
 
+import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 import pytest_asyncio
+from aiohttp import web
 from structlog.testing import capture_logs
 
-from federation.transport.client import FederationClient
+from federation.transport.client import FederationClient, path_of
 from homeserver.protocol.event import Event
 from homeserver.protocol.json_types import JsonObject
+from homeserver.web.paths import FEDERATION_V1
 from tests.support.certificates import Authority
 from tests.support.client import Client, ClientMaker, clients_of, quoted
 from tests.support.dag import Dag, key_of
 from tests.support.federation import NamedServer, named_server
 from tests.support.forged_events import forged, id_of
 from tests.support.peer_server import (
-    PeerServer,
     Script,
     drips,
     hangs,
@@ -181,10 +183,10 @@ REFUSED: dict[str, Callable[[Trick], JsonObject]] = {
     "with NUL in its type": lambda t: t.message(type="a\0b"),
     "with NUL in its state key": lambda t: t.message(state_key="a\0b"),
     "with a negative depth": lambda t: t.message(depth=-1),
-    "with an endless depth": lambda t: t.message(depth=2**53),
+    "with an endless depth": lambda t: {**t.message(), "depth": 2**53},
     "with a depth of text": lambda t: t.message(depth="1"),
     "without a depth": lambda t: t.message(depth=None),
-    "with a fraction": lambda t: t.message(content={"body": 1.5}),
+    "with a fraction": lambda t: {**t.message(), "content": {"body": 1.5}},
     "at a time of text": lambda t: t.message(origin_server_ts="now"),
     "with a list for content": lambda t: t.message(content=[]),
     "without a sender": lambda t: t.message(sender=None),
@@ -291,9 +293,7 @@ async def test_what_others_have_said_cannot_be_said_again(server, alice, gina, e
 # Whole requests
 
 
-async def test_a_transaction_of_more_than_ten_megabytes_is_not_read(
-    server, alice, gina, eve, room
-):
+async def test_a_transaction_of_more_than_ten_megabytes_is_not_read(server, alice, gina, eve, room):
     async with unharmed(alice, gina, room, blamed=None):
         body = {"pdus": [], "edus": [], "padding": "x" * (10 * 1024 * 1024)}
         try:
@@ -303,9 +303,7 @@ async def test_a_transaction_of_more_than_ten_megabytes_is_not_read(
             pass  # Cut off while it was still sending.
 
 
-async def test_what_nobody_has_signed_is_refused_by_every_operation(
-    server, alice, gina, eve, room
-):
+async def test_what_nobody_has_signed_is_refused_by_every_operation(server, alice, gina, eve, room):
     document = await alice.get("/openapi.json")
     values = {"room_id": room, "user_id": eve.user_id, "event_id": "$x", "media_id": "x"}
     open_to_all = ("/version", "/openid/userinfo", "/3pid/onbind")
@@ -348,16 +346,90 @@ async def test_a_key_that_changes_under_its_name_is_not_believed(server, alice, 
         assert all("error" in each for each in told.values())
 
 
+V2 = "/_matrix/federation/v2"
+INVALID, FORBIDDEN, MISSING = (400, "M_INVALID_PARAM"), (403, "M_FORBIDDEN"), (404, "M_NOT_FOUND")
+NOWHERE = "%21nowhere:x"
+QUESTIONS: list[tuple[str, str, Any, tuple[int, str]]] = [
+    ("GET", V1 + "/make_join/ROOM/ALICE?ver=11", None, FORBIDDEN),
+    ("GET", V1 + "/make_join/ROOM/EVE?ver=1", None, (400, "M_INCOMPATIBLE_ROOM_VERSION")),
+    ("GET", V1 + "/make_join/ROOM/EVE", None, (400, "M_INCOMPATIBLE_ROOM_VERSION")),
+    ("GET", V1 + "/make_join/ROOM/eve?ver=11", None, INVALID),
+    ("GET", V1 + f"/make_join/{NOWHERE}/EVE?ver=11", None, MISSING),
+    ("GET", V1 + "/make_join/room/EVE?ver=11", None, INVALID),
+    ("GET", V1 + "/make_leave/ROOM/ALICE", None, FORBIDDEN),
+    ("GET", V1 + f"/make_leave/{NOWHERE}/EVE", None, MISSING),
+    ("GET", V1 + "/make_knock/ROOM/EVE?ver=11", None, FORBIDDEN),
+    ("GET", V1 + "/make_knock/ROOM/EVE", None, (400, "M_MISSING_PARAM")),
+    ("PUT", V2 + "/send_join/ROOM/$x", {}, INVALID),
+    ("PUT", V2 + f"/send_join/{NOWHERE}/$x", {}, MISSING),
+    ("PUT", V2 + "/send_join/ROOM/$x", "MESSAGE", INVALID),
+    ("PUT", V2 + "/send_join/ROOM/ID", "MESSAGE", INVALID),
+    ("PUT", V2 + "/send_leave/ROOM/ID", "MESSAGE", INVALID),
+    ("PUT", V1 + "/send_knock/ROOM/ID", "MESSAGE", INVALID),
+    ("PUT", V2 + "/send_join/ROOM/ID", [], (400, "M_BAD_JSON")),
+    ("PUT", V2 + "/invite/ROOM/$x", {}, (400, "M_MISSING_PARAM")),
+    ("PUT", V2 + "/invite/ROOM/$x", {"room_version": 1, "event": {}}, (400, "M_BAD_JSON")),
+    (
+        "PUT", V2 + "/invite/ROOM/$x", {"room_version": "none", "event": {}},
+        (400, "M_INCOMPATIBLE_ROOM_VERSION"),
+    ),
+    ("PUT", V2 + "/invite/ROOM/ID", {"room_version": "11", "event": "MESSAGE"}, INVALID),
+    ("PUT", V1 + "/invite/ROOM/ID", "MESSAGE", INVALID),
+    ("PUT", V1 + "/exchange_third_party_invite/ROOM", {}, INVALID),
+    ("GET", V1 + f"/hierarchy/{NOWHERE}", None, MISSING),
+    ("GET", V1 + "/hierarchy/ROOM?suggested_only=x", None, INVALID),
+    ("GET", V1 + "/query/profile?user_id=GINA", None, INVALID),
+    ("GET", V1 + "/query/profile", None, (400, "M_MISSING_PARAM")),
+    ("GET", V1 + "/query/directory?room_alias=%23none:x", None, MISSING),
+    ("GET", V1 + "/query/anything", None, MISSING),
+    ("GET", V1 + "/user/devices/GINA", None, MISSING),
+    ("GET", V1 + "/user/devices/gina", None, INVALID),
+    ("POST", V1 + "/user/keys/query", {"device_keys": []}, (400, "M_BAD_JSON")),
+    ("POST", V1 + "/user/keys/query", {}, (400, "M_MISSING_PARAM")),
+    ("POST", V1 + "/user/keys/claim", {"one_time_keys": {"a": {}}}, INVALID),
+    ("GET", V1 + "/publicRooms?limit=x", None, INVALID),
+    ("POST", V1 + "/publicRooms", {"limit": "x"}, (400, "M_BAD_JSON")),
+    ("GET", V1 + "/media/download/none", None, MISSING),
+    ("GET", V1 + "/media/thumbnail/none?width=1", None, (400, "M_MISSING_PARAM")),
+    ("GET", V1 + "/none", None, (404, "M_UNRECOGNIZED")),
+    ("POST", V1 + "/send/x", {}, (405, "M_UNRECOGNIZED")),
+]  # fmt: skip
+
+
+async def test_questions_against_the_rules_are_refused(server, alice, gina, eve, room):
+    async with unharmed(alice, gina, room, blamed=None):
+        dag, last = await eve.sees(room)
+        message = Trick(dag, last, eve, alice, gina).message()
+        names = {
+            "ROOM": quoted(room), "ALICE": quoted(alice.user_id), "EVE": quoted(eve.user_id),
+            "GINA": quoted(gina.user_id), "ID": quoted(id_of(message, dag.rules)),
+        }  # fmt: skip
+        told = []
+        for method, path, body, _ in QUESTIONS:
+            for name, value in names.items():
+                path = path.replace(name, value)
+            if isinstance(body, dict) and body.get("event") == "MESSAGE":
+                body = {**body, "event": message}
+            body = message if body == "MESSAGE" else body
+            reply = await eve.peer.sends(server.name, method, path, body)
+            told.append((method, path, reply.errcode))
+        wrong = [
+            (one, question[3])
+            for one, question in zip(told, QUESTIONS, strict=True)
+            if one[2] != question[3]
+        ]
+        assert not wrong, wrong
+
+
 # Answers
 
 
 @pytest.fixture
-def impatience(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+def impatience(monkeypatch: pytest.MonkeyPatch) -> None:
     """Nobody waits for longer than 300 ms."""
     for name in ("get", "post"):
         monkeypatch.setitem(getattr(FederationClient, name).__kwdefaults__, "timeout_ms", 300)
     monkeypatch.setattr("federation.event_peers._STATE_TIMEOUT_MS", 300)
-    yield
 
 
 async def follows_what_is_not_there(eve: RemoteMember, room: str) -> tuple[Event, Event]:
@@ -374,7 +446,7 @@ def answers_everything(eve: RemoteMember, room: str, script: Any) -> None:
     for method, name in (
         ("POST", "get_missing_events"), ("GET", "state_ids"), ("GET", "state"), ("GET", "backfill"),
     ):  # fmt: skip
-        eve.peer.answers(method, f"{V1}/{name}/{quoted(room)}", script)
+        eve.peer.answers(method, path_of(FEDERATION_V1, name, room), script)
 
 
 ANSWERS: dict[str, Script | JsonObject] = {
@@ -401,6 +473,39 @@ async def test_an_answer_of_no_use_leaves_the_event_waiting(
     answers_everything(eve, room, ANSWERS[answer])
     async with unharmed(alice, gina, room, blamed=eve):
         await follows_what_is_not_there(eve, room)
+        assert eve.peer.asked(path_of(FEDERATION_V1, "get_missing_events", room))
+
+
+async def test_a_server_that_takes_its_time_holds_up_no_other_room(server, alice, gina, eve, room):
+    async def waits(_request: web.BaseRequest) -> web.StreamResponse:
+        await is_over.wait()
+        return web.json_response({}, status=404)
+
+    async def transmits(member: RemoteMember, room_id: str, *, prev_is_known: bool) -> str:
+        """Send a message, and do not wait until it is dealt with."""
+        dag, last = await member.sees(room_id)
+        if not prev_is_known:
+            hidden = dag.make(member.user_id, "m.room.message", HELLO, last, ts=now_ms())
+            last = [hidden.event_id]
+        event = dag.make(member.user_id, "m.room.message", HELLO, last, ts=now_ms())
+        body = {"pdus": [event.pdu], "edus": []}
+        reply = await member.peer.sends(server.name, "PUT", f"{V1}/send/slow", body)
+        assert reply.json == {"pdus": {event.event_id: {}}}
+        return event.event_id
+
+    is_over = asyncio.Event()
+    other = await alice.creates_room(preset="public_chat", room_version="11")
+    await gina.joins(other)
+    since = (await alice.syncs())["next_batch"]
+    answers_everything(eve, room, waits)
+    await transmits(eve, room, prev_is_known=False)
+    good = await transmits(gina, other, prev_is_known=True)
+    joined = (await alice.syncs(since, timeout=5_000))["rooms"]["join"]
+    assert [each["event_id"] for each in joined[other]["timeline"]["events"]] == [good]
+    await alice.sends(room, "who waits for whom?")
+    assert not is_over.is_set()
+    is_over.set()
+    await server.running.receiving.inbox.drained()
 
 
 async def test_states_that_contradict_each_other_change_nothing(server, alice, gina, eve, room):
@@ -417,7 +522,9 @@ async def test_states_that_contradict_each_other_change_nothing(server, alice, g
     )  # fmt: skip
     message = dag.make(eve.user_id, "m.room.message", HELLO, last, ts=now_ms())
     for each in (again, levels, message):
-        eve.peer.answers("GET", f"{V1}/event/{quoted(each.event_id)}", {"pdus": [each.pdu]})
+        eve.peer.answers(
+            "GET", path_of(FEDERATION_V1, "event", each.event_id), {"pdus": [each.pdu]}
+        )
     kept = {"m.room.create", "m.room.join_rules"}
     told = [event_id for (kind, _), event_id in state.items() if kind in kept]
     told += [state["m.room.member", eve.user_id], again.event_id, levels.event_id]
@@ -426,6 +533,7 @@ async def test_states_that_contradict_each_other_change_nothing(server, alice, g
         room,
         {"events": [], "pdu_ids": [*told, *told, message.event_id], "auth_chain_ids": []},
     )
+    gina.dags[room] = dag
     since = (await alice.syncs())["next_batch"]
     before, *_ = await condition(gina, alice, room)
     with capture_logs() as lines:
@@ -436,7 +544,7 @@ async def test_states_that_contradict_each_other_change_nothing(server, alice, g
     assert not [each for each in lines if each["log_level"] == "error"]
     news = (await alice.syncs(since))["rooms"]["join"].get(room, {})
     shown = [each["event_id"] for each in news.get("timeline", {}).get("events", [])]
-    assert set(shown) <= {event.event_id}
+    assert shown[-1:] == [event.event_id]
     assert (await alice.reads_members(room))[alice.user_id] == "join"
     await alice.sets(room, "m.room.topic", {"topic": "still mine"})
     await gina.sends_message(room, "all is well")
@@ -450,8 +558,9 @@ async def test_an_auth_chain_of_more_than_ten_thousand_is_not_followed(
         eve.user_id, "m.room.member", {"membership": "join", "displayname": "E"}, last,
         state_key=eve.user_id, ts=now_ms(),
     )  # fmt: skip
-    event = dag.make(eve.user_id, "m.room.message", HELLO, last, state=dag.after(hidden.event_id))
-    path = f"{V1}/event_auth/{quoted(room, event.event_id)}"
+    state = dag.after(hidden.event_id)
+    event = dag.make(eve.user_id, "m.room.message", HELLO, last, state=state, ts=now_ms())
+    path = path_of(FEDERATION_V1, "event_auth", room, event.event_id)
     eve.peer.answers("GET", path, {"auth_chain": [hidden.pdu] * 10_001})
     async with unharmed(alice, gina, room, blamed=eve):
         await eve.transmits([event.pdu])
@@ -467,18 +576,25 @@ async def test_a_long_auth_chain_is_judged_without_harm(server, alice, gina, eve
         join = {"membership": "join", "displayname": f"E{number}"}
         chain.append(
             dag.make(
-                eve.user_id, "m.room.member", join, last, state=state,
-                state_key=eve.user_id, ts=now_ms(), is_added=False,
-            )  # fmt: skip
+                eve.user_id,
+                "m.room.member",
+                join,
+                last,
+                state=state,
+                state_key=eve.user_id,
+                ts=now_ms(),
+            )
         )
         state["m.room.member", eve.user_id] = chain[-1].event_id
     event = dag.make(
         eve.user_id, "m.room.message", HELLO, last, state=state, ts=now_ms(), is_added=False
     )
-    path = f"{V1}/event_auth/{quoted(room, event.event_id)}"
+    path = path_of(FEDERATION_V1, "event_auth", room, event.event_id)
     eve.peer.answers("GET", path, {"auth_chain": [each.pdu for each in reversed(chain)]})
+    gina.dags[room] = dag
     before, *_ = await condition(gina, alice, room)
     await eve.transmits([event.pdu])
+    assert len(eve.peer.asked(path)) == 1
     after, _, shown, _ = await condition(gina, alice, room)
     assert (after, shown[-1]) == (before, event.event_id)
     await gina.sends_message(room, "all is well")
@@ -506,12 +622,13 @@ async def test_device_lists_that_lie_are_not_believed(
     if isinstance(told, dict):
         names = {"ALICE": alice.user_id, "EVE": eve.user_id}
         told = {**told, "user_id": names.get(told["user_id"], told["user_id"])}
-    eve.peer.answers("GET", f"{V1}/user/devices/{quoted(eve.user_id)}", told)
+    eve.peer.answers("GET", path_of(FEDERATION_V1, "user", "devices", eve.user_id), told)
     async with unharmed(alice, gina, room, blamed=None):
         update = {"user_id": eve.user_id, "device_id": "X", "stream_id": 1, "prev_id": []}
         assert (await eve.says("m.device_list_update", update)).status == 200
         found = await alice.post(
             "keys/query", {"device_keys": {eve.user_id: [], alice.user_id: []}, "timeout": 300}
         )
+        assert eve.peer.asked(path_of(FEDERATION_V1, "user", "devices", eve.user_id))
         assert not found["device_keys"].get(eve.user_id)
         assert "X" not in found["device_keys"].get(alice.user_id, {})

@@ -98,9 +98,7 @@ async def test_no_signed_request_makes_the_server_fail(
     document = await alice.get("/openapi.json")
     generator = RequestGenerator(document, seed, await known(alice, eve))
     operations = [
-        each
-        for each in generator.operations()
-        if each[0].startswith((FEDERATION, "/_matrix/key"))
+        each for each in generator.operations() if each[0].startswith((FEDERATION, "/_matrix/key"))
     ]
     assert len(operations) > 30
     faults: list[str] = []

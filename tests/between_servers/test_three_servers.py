@@ -5,11 +5,13 @@ import contextlib
 import itertools
 import uuid
 from collections.abc import AsyncIterator, Awaitable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from homeserver.protocol.room_versions import ROOM_VERSIONS
+from tests.clients.encrypted import EncryptedClient, encrypted_clients
 from tests.support.certificates import Authority
 from tests.support.client import Client, clients_of, quoted, refused
 from tests.support.federation import process_settings
@@ -19,7 +21,7 @@ from tests.support.presence import sets_presence
 from tests.support.processes import ServerProcess, free_port, server_processes
 from tests.support.reading import marks_read
 from tests.support.to_device import logs_in_again, sends_to_device
-from tests.support.watching import Watcher, agreement, history_of
+from tests.support.watching import PATIENCE_SECONDS, Watcher, agreement, history_of
 
 PUBLIC: dict[str, Any] = {"preset": "public_chat"}
 # Who is a user of which server, by the names' order.
@@ -99,10 +101,11 @@ async def test_a_room_of_every_version_is_lived_in(servers: list[Server], versio
         # They come by alias, by invite, and by a server that did not make the room.
         assert await bob.joins(servers[0].alias(hall)) == room_id
         await alice.invites(room_id, carol)
-        await everybody[2].until(lambda: room_id in everybody[2].invited)
+        await everybody[2].until(lambda w: room_id in w.invited)
         await carol.joins(room_id)
         await cleo.post(f"join/{quoted(room_id)}", {}, via=servers[1].name)
-        await together(*(each.until(lambda w=each: room_id in w.joined) for each in watching))
+        for each in (*watching, everybody[5]):
+            await each.until(lambda w: room_id in w.joined)
 
         # All talk at once.
         said = [f"{n} of {each.user_id}" for n in range(3) for each in (alice, bob, carol)]
@@ -115,18 +118,18 @@ async def test_a_room_of_every_version_is_lived_in(servers: list[Server], versio
         levels = await alice.reads_state(room_id, "m.room.power_levels")
         levels["users"][bob.user_id] = 50
         promoted = await alice.sets(room_id, "m.room.power_levels", levels)
-        await everybody[1].until(lambda: promoted in everybody[1].events[room_id])
+        await everybody[1].until(lambda w: promoted in w.events[room_id])
         await bob.sets(room_id, "m.room.topic", {"topic": "by bob"})
 
         # Kicked, back, banned.
         await bob.kicks(room_id, cleo)
-        await everybody[5].until(lambda: room_id in everybody[5].left)
+        await everybody[5].until(lambda w: room_id in w.left)
         await cleo.post(f"join/{quoted(room_id)}", {}, via=servers[0].name)
-        await everybody[5].until(lambda: room_id in everybody[5].joined)
+        await everybody[5].until(lambda w: room_id in w.joined)
         cleo_is_back = await cleo.sends(room_id, "back again")
         await everybody[1].reads(room_id, "back again")
         await bob.bans(room_id, cleo)
-        await everybody[5].until(lambda: room_id in everybody[5].left)
+        await everybody[5].until(lambda w: room_id in w.left)
         with refused(403, "M_FORBIDDEN"):
             await cleo.post(f"join/{quoted(room_id)}", {}, via=servers[0].name)
 
@@ -135,7 +138,7 @@ async def test_a_room_of_every_version_is_lived_in(servers: list[Server], versio
         redaction = await carol.redacts(room_id, mistake)
         other = await bob.redacts(room_id, cleo_is_back)
         for each in watching:
-            await each.until(lambda w=each: {redaction, other} <= w.events[room_id].keys())
+            await each.until(lambda w: {redaction, other} <= w.events[room_id].keys())
 
         # Left, of the user's own will.
         await ben.joins(room_id)
@@ -169,20 +172,18 @@ async def test_what_is_not_in_the_room_crosses(servers: list[Server]) -> None:
         typing = f"rooms/{quoted(room_id)}/typing/{quoted(carol.user_id)}"
         await carol.put(typing, {"typing": True, "timeout": 20_000})
         for each in (watching[0], watching[2]):
-            await each.until(lambda w=each: w.receipts[room_id].get(bob.user_id) == event_id)
+            await each.until(lambda w: w.receipts[room_id].get(bob.user_id) == event_id)
         for each in watching[:2]:
-            await each.until(lambda w=each: [carol.user_id] in w.typing[room_id])
+            await each.until(lambda w: [carol.user_id] in w.typing[room_id])
         await carol.put(typing, {"typing": False})
         for each in watching[:2]:
-            await each.until(lambda w=each: w.typing[room_id][-1] == [])
+            await each.until(lambda w: w.typing[room_id][-1] == [])
 
         # Presence.
         await sets_presence(alice, "online", status_msg="writing tests")
         for each in watching[1:]:
             await each.until(
-                lambda w=each: (
-                    w.presence.get(alice.user_id, {}).get("status_msg") == "writing tests"
-                )
+                lambda w: w.presence.get(alice.user_id, {}).get("status_msg") == "writing tests"
             )
 
         # Profiles.
@@ -190,18 +191,18 @@ async def test_what_is_not_in_the_room_crosses(servers: list[Server]) -> None:
         assert await carol.get(f"profile/{quoted(alice.user_id)}") == {"displayname": "Alice A."}
         member = ("m.room.member", alice.user_id)
         await watching[1].until(
-            lambda: any(
+            lambda w: any(
                 (each["type"], each.get("state_key")) == member
                 and each["content"].get("displayname") == "Alice A."
-                for each in watching[1].events[room_id].values()
+                for each in w.events[room_id].values()
             )
         )
 
         # Messages to devices.
         await sends_to_device(alice, {bob.user_id: {bob.device_id: {"to": "one"}}})
         await sends_to_device(alice, {carol.user_id: {"*": {"to": "all"}}})
-        await watching[1].until(lambda: watching[1].to_device)
-        await watching[2].until(lambda: watching[2].to_device)
+        await watching[1].until(lambda w: w.to_device)
+        await watching[2].until(lambda w: w.to_device)
         told = [watching[n].to_device for n in (1, 2)]
         assert told == [
             [{"type": "m.dummy", "sender": alice.user_id, "content": {"to": to}}]
@@ -222,7 +223,7 @@ async def test_devices_and_keys_are_known_across(servers: list[Server]) -> None:
         for user in (bob, carol):
             await user.post(f"join/{quoted(room_id)}", {}, via=servers[0].name)
         for each in watching:
-            await each.until(lambda w=each: room_id in w.joined)
+            await each.until(lambda w: room_id in w.joined)
         first = await uploads_keys(alice, one_time=2)
 
         async def all_learn_of(**keys: Any) -> None:
@@ -250,8 +251,8 @@ async def learns_devices(watcher: Watcher, owner: Client, expected: dict[str, An
     shown: dict[str, Any] = {}
     while shown != expected:
         watcher.changed.clear()
-        await watcher.until(lambda: owner.user_id in watcher.changed)
-        asked = {"device_keys": {owner.user_id: []}}
+        await watcher.until(lambda w: owner.user_id in w.changed)
+        asked: dict[str, Any] = {"device_keys": {owner.user_id: []}}
         answer = await watcher.client.post("keys/query", asked)
         devices = answer["device_keys"][owner.user_id]
         shown = {device_id: each["keys"] for device_id, each in devices.items()}
@@ -305,8 +306,8 @@ async def test_a_server_that_was_killed_catches_up(servers: list[Server]) -> Non
 
         await asyncio.to_thread(servers[2].process.start)
         back = await carol.sends(rooms[0], "I am back")
-        await watching[0].until(lambda: back in watching[0].events[rooms[0]])
-        await watching[2].until(lambda: watching[2].to_device)
+        await watching[0].until(lambda w: back in w.events[rooms[0]])
+        await watching[2].until(lambda w: w.to_device)
         assert [each["content"] for each in watching[2].to_device] == [{"kept": True}]
         history = await agreement(watching, rooms[0])
         bodies = {each["content"].get("body") for each in history.values()}
@@ -315,3 +316,54 @@ async def test_a_server_that_was_killed_catches_up(servers: list[Server]) -> Non
         bodies |= {each["content"].get("body") for each in read.values()}
         assert bodies >= set(missed)
         assert (await carol.reads_members(rooms[1]))[bob.user_id] == "leave"
+
+
+@pytest.mark.filterwarnings("default:::nio", "default:::peewee")
+async def test_encrypted_messages_are_read_on_other_servers(
+    servers: list[Server], tmp_path: Path
+) -> None:
+    async with contextlib.AsyncExitStack() as stack:
+        makers = [
+            await stack.enter_async_context(encrypted_clients(server.process.url, tmp_path / name))
+            for server, name in zip(servers, NAMES, strict=True)
+        ]
+        alice, bob, carol = [
+            await maker.registered(f"secret_{name}")
+            for maker, name in zip(makers, NAMES, strict=True)
+        ]
+        room_id = await alice.makes_room(bob.nio.user_id, carol.nio.user_id)
+        await bob.settles()
+        await carol.settles()
+        for each in (alice, bob, carol):
+            await knows_devices(each, room_id, alice, bob, carol)
+        for speaker in (alice, bob, carol):
+            body = f"from {speaker.nio.user_id}"
+            await speaker.says(room_id, body)
+            for each in (alice, bob, carol):
+                if each is not speaker:
+                    await each.waits_for(body)
+
+        phone = makers[1].make("secret_bob")
+        await phone.logs_in()
+        await knows_devices(alice, room_id, alice, bob, carol, phone)
+        await alice.says(room_id, "to four devices")
+        for each in (bob, carol, phone):
+            await each.waits_for("to four devices")
+        assert bob.unread == carol.unread == []
+
+
+async def knows_devices(client: EncryptedClient, room_id: str, *expected: EncryptedClient) -> None:
+    """Sync until a client knows devices in the room: it encrypts to those that it knows."""
+    own = (client.nio.user_id, client.nio.device_id)
+    wanted = {(each.nio.user_id, each.nio.device_id) for each in expected} - {own}
+    known: set[tuple[str, str]] = set()
+    async with asyncio.timeout(PATIENCE_SECONDS):
+        while not wanted <= known:
+            await client.nio.sync(timeout=1_000)
+            await client.settles()
+            users = client.nio.rooms[room_id].users if room_id in client.nio.rooms else ()
+            known = {
+                (user_id, device.id)
+                for user_id in users
+                for device in client.nio.device_store.active_user_devices(user_id)
+            }

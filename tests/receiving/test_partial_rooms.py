@@ -188,3 +188,19 @@ async def test_a_room_that_was_left_incomplete_is_joined_whole(room: PartialRoom
     answer = await receiving.node.syncs(ALICE, since)
     assert member_ids(joined(answer)[room.room_id]) == {ALICE.user_id, EVE, *MEMBERS}
     assert await room.members() == {ALICE.user_id, EVE, *MEMBERS}
+
+
+async def test_members_of_a_public_room_are_in_the_user_directory_when_they_are_known(
+    room: PartialRoom,
+) -> None:
+    node = room.receiving.node
+    index = UserDirectoryIndex(node.base.database, Localparts(), ServerName("localhost"))
+    before = node.base.tail.position
+    await room.completes()
+    entries = await node.base.tail.between(before, node.base.tail.position)
+    wanted = [entry for entry in entries if index.concerns(entry)]
+    assert wanted
+    async with node.base.database.transaction() as tx:
+        await index.handle(DirectStretch(wanted, tx))
+        names = await tx.fetch("SELECT user_id FROM user_directory")
+    assert {row["user_id"] for row in names} >= set(MEMBERS)

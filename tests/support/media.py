@@ -39,6 +39,7 @@ async def asks(
     client: Client,
     method: str,
     path: str,
+    /,
     *,
     data: bytes | AsyncIterator[bytes] | None = None,
     headers: dict[str, str] | None = None,

@@ -1,7 +1,7 @@
 """What users are told over time: every answer of /sync, put together.
 
 watcher = Watcher(alice)
-await watcher.until(lambda: watcher.bodies(room_id) == ["hello"])
+await watcher.until(lambda w: w.bodies(room_id) == ["hello"])
 """
 
 import asyncio
@@ -54,18 +54,18 @@ class Watcher:
         self.to_device += answer.get("to_device", {}).get("events", ())
         self.changed += answer.get("device_lists", {}).get("changed", ())
 
-    async def until(self, is_so: Callable[[], object]) -> None:
+    async def until(self, is_so: Callable[["Watcher"], object]) -> None:
         """Sync until something holds of what the user was told."""
         try:
             async with asyncio.timeout(PATIENCE_SECONDS):
-                while not is_so():
+                while not is_so(self):
                     await self.syncs(_WAIT_MS)
         except TimeoutError as error:
             raise AssertionError(f"{self.client.user_id} was told only: {vars(self)}") from error
 
     async def reads(self, room_id: str, *bodies: str) -> None:
         """Sync until the user has read messages."""
-        await self.until(lambda: set(bodies) <= set(self.bodies(room_id)))
+        await self.until(lambda w: set(bodies) <= set(w.bodies(room_id)))
 
     def bodies(self, room_id: str) -> list[str]:
         """Return the messages that the user has seen, in order."""

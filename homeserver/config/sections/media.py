@@ -6,6 +6,7 @@ from typing import Annotated
 
 import msgspec
 
+from homeserver.config.sections.media_retention import MediaRetentionSection
 from homeserver.config.values import Secret, Section, about
 
 _MIB = 1024 * 1024
@@ -127,3 +128,4 @@ class MediaSection(Section, frozen=True, kw_only=True):
         ),
     ] = 0
     scan: ScanSection = ScanSection()
+    retention: MediaRetentionSection = MediaRetentionSection()

@@ -65,7 +65,12 @@ class Gaps:
                     min_depth=0,
                 )
             except RemoteError as error:
-                log.warning("missing events not had", event_id=event.event_id, reason=str(error))
+                log.warning(
+                    "missing events not had",
+                    server=server,
+                    event_id=event.event_id,
+                    reason=str(error),
+                )
                 break
             answered = readable_events(pdus[:LIMIT], head.room_id, head.rules)
             by_id = {each.event_id: each for each in answered if each.event_id not in found}
@@ -120,7 +125,7 @@ class Gaps:
                 await self._outliers.store_pdus(room, [*auth_chain, *pdus])
                 missing = await self._outliers.missing(missing)
         except RemoteError as error:
-            log.warning("state not had", event_id=event.event_id, reason=str(error))
+            log.warning("state not had", server=server, event_id=event.event_id, reason=str(error))
             raise Unjudged from error
         if missing:
             await self._outliers.fetch(room, missing, server)

@@ -173,7 +173,7 @@ class TakeEvents:
         """Take an event at any place of the room, with whatever has to be asked for first."""
         event, origin, is_passed_on = incoming
         if event.type == "m.room.create":
-            log.warning("second create event", room_id=room_id, event_id=event.event_id)
+            log.warning("second create event", room_id=room_id, **_named(event))
             return
         head = await self._head(room_id)
         room = Room(room_id, head.room_nid, head.rules)
@@ -209,7 +209,7 @@ class TakeEvents:
         if own is not None and not is_outlier(own):
             return None
         if any(each.room_nid != head.room_nid for each in facts.values()):
-            log.warning("prev event of another room", event_id=event.event_id)
+            log.warning("prev event of another room", **_named(event))
             return None
         prevs = {each: facts[each] for each in event.prev_events if has_state(facts.get(each))}
         missing = [each for each in dict.fromkeys(event.prev_events) if each not in prevs]
@@ -264,12 +264,12 @@ class TakeEvents:
         refusal = await self._judge.by_auth_events(event, cited, head)
         refusal = refusal or await self._judge.by_state(event, before.entries, head, supplement)
         if refusal is not None:
-            log.warning("event rejected", event_id=event.event_id, rule=refusal.rule)
+            log.warning("event rejected", **_named(event), rule=refusal.rule)
             return REJECTED
         if before.entries is not head.state:
             refusal = await self._judge.by_state(event, head.state, head, supplement)
             if refusal is not None:
-                log.warning("event soft-failed", event_id=event.event_id, rule=refusal.rule)
+                log.warning("event soft-failed", **_named(event), rule=refusal.rule)
                 return SOFT_FAILED
         # Step 7. Is validated by the Policy Server … otherwise it is "soft failed".
         if not await self._policy_servers.recommends(head, event):
@@ -338,6 +338,11 @@ class TakeEvents:
         room_nid, event_id = built.write.room.room_nid, built.event.event_id
         async with self._database.connection("close_gaps") as connection:
             await received_events.close_gaps(connection, room_nid, [event_id])
+
+
+def _named(event: Event) -> dict[str, str]:
+    """Return what logs say of an event: the sender tells whose fault it is."""
+    return {"event_id": event.event_id, "sender": event.sender}
 
 
 def _passed_on(built: Built) -> Built:

@@ -39,3 +39,55 @@ CREATE INDEX thumbnails_of_blob ON thumbnails (sha256) WHERE sha256 IS NOT NULL;
 CREATE TRIGGER thumbnail_references
 AFTER INSERT OR UPDATE OF sha256 OR DELETE ON thumbnails
 FOR EACH ROW EXECUTE FUNCTION count_blob_references();
+
+-- Which events name which media. Encrypted events cannot be seen into.
+CREATE TABLE media_references (
+    event_nid bigint NOT NULL REFERENCES events (event_nid) ON DELETE CASCADE,
+    origin text NOT NULL,
+    media_id text NOT NULL,
+    -- It is what the event is there for, such as its file or its thumbnail.
+    is_attached boolean NOT NULL,
+    PRIMARY KEY (event_nid, origin, media_id)
+);
+CREATE INDEX media_references_media ON media_references (origin, media_id);
+
+-- Events that came into the timeline without an entry of the log: backfill.
+CREATE TABLE media_reference_backlog (
+    event_nid bigint PRIMARY KEY
+);
+CREATE FUNCTION note_media_reference_backlog() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    INSERT INTO media_reference_backlog (event_nid) VALUES (NEW.event_nid)
+    ON CONFLICT DO NOTHING;
+    RETURN NULL;
+END;
+$$;
+CREATE TRIGGER note_media_reference_backlog AFTER INSERT OR UPDATE OF pos, sub ON events
+    FOR EACH ROW WHEN (
+        NEW.pos IS NOT NULL AND NEW.sub < 0 AND position('mxc://'::bytea IN NEW.core) > 0
+    ) EXECUTE FUNCTION note_media_reference_backlog();
+INSERT INTO media_reference_backlog (event_nid)
+SELECT e.event_nid FROM events e
+WHERE e.pos IS NOT NULL AND e.sub < 0 AND position('mxc://'::bytea IN e.core) > 0;
+
+-- What redacted events said that named media, until a follower has looked at it.
+CREATE TABLE media_redactions (
+    event_nid bigint PRIMARY KEY REFERENCES events (event_nid) ON DELETE CASCADE,
+    sender text NOT NULL,
+    core bytea NOT NULL
+);
+CREATE FUNCTION note_media_redaction() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    INSERT INTO media_redactions (event_nid, sender, core)
+    VALUES (OLD.event_nid, OLD.sender, OLD.core) ON CONFLICT DO NOTHING;
+    RETURN NULL;
+END;
+$$;
+CREATE TRIGGER note_media_redaction AFTER UPDATE OF core ON events
+    FOR EACH ROW WHEN (
+        OLD.redacted_by_nid IS NULL AND NEW.redacted_by_nid IS NOT NULL
+        AND position('mxc://'::bytea IN OLD.core) > 0
+    ) EXECUTE FUNCTION note_media_redaction();
+
+-- Whose avatar a media is; a hash, because values may be longer than an ordered index takes.
+CREATE INDEX profile_avatars ON profile_fields USING hash (value) WHERE name = 'avatar_url';

@@ -98,7 +98,8 @@ def test_a_device_signs_its_own_keys():
 
 
 def test_one_time_keys_are_read_in_the_order_of_upload():
-    signed = {"key": "zKbLg+NrIjpnagy+pIY6uPL4ZwEG2v+8F9lmgsnlZzs", "signatures": {ALICE: {"ed25519:D": "s"}}}
+    key = "zKbLg+NrIjpnagy+pIY6uPL4ZwEG2v+8F9lmgsnlZzs"
+    signed = {"key": key, "signatures": {ALICE: {"ed25519:D": "s"}}}
     source = {"signed_curve25519:BBB": signed, "signed_curve25519:AAA": signed, "x:1": "plain"}
     assert list(parse_one_time_keys(source).items()) == [
         (("signed_curve25519", "BBB"), signed),
@@ -130,7 +131,8 @@ def test_one_time_keys_against_the_schema_are_refused(source):
 
 
 def test_one_fallback_key_is_kept_of_each_algorithm():
-    signed = {"key": "zKbLg+NrIjpnagy+pIY6uPL4ZwEG2v+8F9lmgsnlZzs", "signatures": {}, "fallback": True}
+    key = "zKbLg+NrIjpnagy+pIY6uPL4ZwEG2v+8F9lmgsnlZzs"
+    signed = {"key": key, "signatures": {}, "fallback": True}
     source = {"signed_curve25519:AAA": signed, "x:1": "plain"}
     assert parse_fallback_keys(source) == {
         "signed_curve25519": ("AAA", signed),

@@ -1,11 +1,14 @@
 """Thumbnails, put together."""
 
+import contextlib
 import shutil
+from collections.abc import AsyncIterator
 from typing import Final
 
 from homeserver.config.sections.thumbnails import ThumbnailsSection
 from homeserver.run.foundation import Foundation
 from media_repo.library import Library
+from media_repo.steps import ManyWatchers
 from media_repo.store import MediaStore
 from media_repo.thumbnails.job import Limits
 from media_repo.thumbnails.sizes import WantedSize
@@ -15,8 +18,25 @@ from media_repo.thumbnails.workers import ThumbnailWorkers
 _IDLE_CHECK_SECONDS: Final = 30.0
 
 
-def thumbnail_workers(base: Foundation) -> ThumbnailWorkers:
-    """Return the processes that make thumbnails; none is started yet. `stop` must follow."""
+@contextlib.asynccontextmanager
+async def thumbnail_layer(
+    base: Foundation, library: Library, store: MediaStore, watchers: ManyWatchers
+) -> AsyncIterator[Thumbnails]:
+    """Make what finds thumbnails; its processes end with the block."""
+    settings = base.config.thumbnails
+    workers = _workers(base)
+    base.tasks.every("thumbnail workers", _IDLE_CHECK_SECONDS, workers.end_idle)
+    thumbnails = _thumbnails(base, library, store, workers)
+    if settings.at_upload:
+        watchers.add(ReadyMade(thumbnails, _sizes_of(settings), base.tasks))
+    try:
+        yield thumbnails
+    finally:
+        await thumbnails.stop()
+        await workers.stop()
+
+
+def _workers(base: Foundation) -> ThumbnailWorkers:
     settings = base.config.thumbnails
     limits = Limits(
         max_pixels=settings.max_pixels,
@@ -26,17 +46,14 @@ def thumbnail_workers(base: Foundation) -> ThumbnailWorkers:
         jpeg_quality=settings.jpeg_quality,
         ffmpeg=_ffmpeg_of(settings),
     )
-    workers = ThumbnailWorkers(
+    return ThumbnailWorkers(
         limits, count=settings.workers, max_waiting=settings.max_waiting, clock=base.clock
     )
-    base.tasks.every("thumbnail workers", _IDLE_CHECK_SECONDS, workers.end_idle)
-    return workers
 
 
-def thumbnails_of(
+def _thumbnails(
     base: Foundation, library: Library, store: MediaStore, workers: ThumbnailWorkers
 ) -> Thumbnails:
-    """Return what finds thumbnails and has them made."""
     settings = base.config.thumbnails
     return Thumbnails(
         library,
@@ -50,11 +67,6 @@ def thumbnails_of(
             has_videos=_ffmpeg_of(settings) is not None,
         ),
     )
-
-
-def ready_made(base: Foundation, thumbnails: Thumbnails) -> ReadyMade:
-    """Return the watcher that has thumbnails made of whatever comes."""
-    return ReadyMade(thumbnails, _sizes_of(base.config.thumbnails), base.tasks)
 
 
 def _sizes_of(settings: ThumbnailsSection) -> list[WantedSize]:
