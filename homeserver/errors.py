@@ -293,13 +293,6 @@ class InviteBlocked(NamedError):
     STATUS, ERRCODE, TEXT = 403, "M_INVITE_BLOCKED", "The user has blocked invites"
 
 
-class MembersUnknown(NamedError):
-    """Most members of the room are still to be had from other servers."""
-
-    STATUS, ERRCODE = 504, "M_UNKNOWN"
-    TEXT = "The members of the room are not known yet, try again"
-
-
 class UnsupportedRoomVersion(NamedError):
     """The homeserver cannot create rooms of the version."""
 

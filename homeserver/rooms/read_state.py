@@ -8,7 +8,7 @@ from typing import Final
 
 import msgspec
 
-from homeserver.errors import MembersUnknown, NotFound
+from homeserver.errors import NamedError, NotFound
 from homeserver.protocol.json_types import JsonObject
 from homeserver.rooms.access import RoomAccess
 from homeserver.rooms.client_events import Viewer, render_all
@@ -32,6 +32,13 @@ class _Member(msgspec.Struct):
 
 
 _decode_member: Final = msgspec.json.Decoder(_Member).decode
+
+
+class MembersUnknown(NamedError):
+    """Most members of the room are still to be had from other servers."""
+
+    STATUS, ERRCODE = 504, "M_UNKNOWN"
+    TEXT = "The members of the room are not known yet, try again"
 
 
 class ReadState:

@@ -148,6 +148,29 @@ async def complete(
     )
     if not is_open:
         return None
+    await _complete_state(tx, join, entries)
+    suffix = f":{server_name}"
+    own = [each for each in entries if each.user_id is not None and each.user_id.endswith(suffix)]
+    own_ids = {each.user_id for each in own}
+    others = [each for each in entries if each.user_id not in own_ids]
+    # The log is locked no longer than it must be, but before the memberships of own users, which
+    # others write with the log in their hands.
+    await _complete_memberships(tx, join, others)
+    concerned = await _users_of(tx, join.room_nid, suffix)
+    concerned |= {user_id for user_id in own_ids if user_id is not None}
+    position = await log.append_room_changes(tx, sorted(concerned), kind, join.room_nid)
+    await _complete_memberships(tx, join, own)
+    await end_partial(tx, join.room_nid)
+    # Whoever holds the head that was loaded before loses the next write, and loads it again.
+    await tx.execute(
+        "UPDATE rooms SET version = nextval('event_nids') WHERE room_nid = $1", join.room_nid
+    )
+    return position
+
+
+async def _complete_state(
+    tx: Transaction, join: PartialJoin, entries: Sequence[CompletedMember]
+) -> None:
     key_nids = [each.key_nid for each in entries]
     event_nids = [each.event_nid for each in entries]
     await tx.execute(
@@ -183,23 +206,6 @@ async def complete(
         key_nids,
         event_nids,
     )
-    suffix = f":{server_name}"
-    own = [each for each in entries if each.user_id is not None and each.user_id.endswith(suffix)]
-    own_ids = {each.user_id for each in own}
-    others = [each for each in entries if each.user_id not in own_ids]
-    # The log is locked no longer than it must be, but before the memberships of own users, which
-    # others write with the log in their hands.
-    await _complete_memberships(tx, join, others)
-    concerned = await _users_of(tx, join.room_nid, suffix)
-    concerned |= {user_id for user_id in own_ids if user_id is not None}
-    position = await log.append_room_changes(tx, sorted(concerned), kind, join.room_nid)
-    await _complete_memberships(tx, join, own)
-    await end_partial(tx, join.room_nid)
-    # Whoever holds the head that was loaded before loses the next write, and loads it again.
-    await tx.execute(
-        "UPDATE rooms SET version = nextval('event_nids') WHERE room_nid = $1", join.room_nid
-    )
-    return position
 
 
 async def completed_rooms(connection: Connection) -> dict[int, int]:

@@ -228,3 +228,21 @@ async def test_what_routes_answer_the_port_reads(server, alice, peer) -> None:
     assert page == [message.pdu]
     found = await peers.timestamp_to_event(peer.name, dag.room_id, 0, forwards=True)
     assert found[0] in dag.events
+
+
+async def test_what_was_said_before_leaving_is_still_told_to_who_was_there(
+    server, alice, peer, other_peer
+) -> None:
+    room_id = await alice.creates_room(preset="public_chat", room_version="11")
+    dag = await peer_joins(server, peer, room_id)
+    joined = await last_event(server, dag.room_id)
+    one, two = await says(alice, room_id, 2)
+    await alice.leaves(room_id)
+    between = {"earliest_events": [joined], "latest_events": [two], "limit": 10}
+    told = await missing(peer, server, room_id, between)
+    assert [each["content"]["body"] for each in told["events"]] == ["message 0"]
+    ids = await ask(peer, server, f"state_ids/{quoted(room_id)}", event_id=one)
+    await known_events(server, dag)
+    assert sorted(ids["pdu_ids"]) == sorted(dag.before(one).values())
+    other_peer.publishes_keys()
+    assert await missing(other_peer, server, room_id, between) == "M_FORBIDDEN"

@@ -5,11 +5,13 @@ from typing import Any, NamedTuple
 
 import pytest
 
-from homeserver.errors import MembersUnknown
 from homeserver.protocol.event import Event
+from homeserver.protocol.identifiers import RoomID
 from homeserver.rooms import read_state
 from homeserver.rooms.client_events import Viewer
+from homeserver.rooms.read_state import MembersUnknown
 from homeserver.storage import joined_rooms
+from tests.flows.test_user_directory_index import Directory
 from tests.receiving.conftest import ALICE, EVE, Receiving
 from tests.receiving.test_new_room import SERVER, accept, answer_of, join_of, room_elsewhere
 from tests.receiving.test_receiving import HELLO, local
@@ -190,17 +192,9 @@ async def test_a_room_that_was_left_incomplete_is_joined_whole(room: PartialRoom
     assert await room.members() == {ALICE.user_id, EVE, *MEMBERS}
 
 
-async def test_members_of_a_public_room_are_in_the_user_directory_when_they_are_known(
-    room: PartialRoom,
-) -> None:
-    node = room.receiving.node
-    index = UserDirectoryIndex(node.base.database, Localparts(), ServerName("localhost"))
-    before = node.base.tail.position
+async def test_members_are_in_the_user_directory_when_they_are_known(room: PartialRoom) -> None:
+    directory = Directory(room.receiving.node, "localhost")
+    await room.receiving.node.rooms.memberships.join(BOB, RoomID(room.room_id))
+    assert MEMBERS[0][1:7] not in await directory.finds(BOB, "user0")
     await room.completes()
-    entries = await node.base.tail.between(before, node.base.tail.position)
-    wanted = [entry for entry in entries if index.concerns(entry)]
-    assert wanted
-    async with node.base.database.transaction() as tx:
-        await index.handle(DirectStretch(wanted, tx))
-        names = await tx.fetch("SELECT user_id FROM user_directory")
-    assert {row["user_id"] for row in names} >= set(MEMBERS)
+    assert "@user0" in await directory.finds(BOB, "user0")
