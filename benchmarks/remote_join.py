@@ -20,6 +20,9 @@ from tests.support.certificates import Authority
 from tests.support.client import Client, clients_of
 from tests.support.federation import NamedServer, named_server
 
+# In the same process followers are busy with the members that have come: the least counts.
+_ANSWERS = 10
+
 
 async def measure(dsn: str, other_dsn: str, folder: Path, runs: int, members: int) -> None:
     authority = Authority(folder)
@@ -63,9 +66,12 @@ async def _answer_cpu_ms(one: NamedServer, joiner: Client, room_id: RoomID) -> f
     join = head.state["m.room.member", joiner.user_id]
     facts = (await running.receiving.known.facts([join.event_id]))[join.event_id]
     states = StatesAtJoin(running.base.database, running.receiving.states)
-    before = time.process_time()
-    await states.without_members(facts, head)
-    return (time.process_time() - before) * 1000
+    taken = []
+    for _ in range(_ANSWERS):
+        before = time.process_time()
+        await states.without_members(facts, head)
+        taken.append((time.process_time() - before) * 1000)
+    return min(taken)
 
 
 if __name__ == "__main__":

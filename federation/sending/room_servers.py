@@ -57,6 +57,12 @@ class RoomServers:
             return before
         return before | room.servers
 
+    def forget(self, room_nid: int) -> None:
+        """Have a room read again: its members were not all in the entries."""
+        room = self._rooms.pop(room_nid, None)
+        if room is not None:
+            self._members -= room.count()
+
     async def _room(self, room_nid: int, position: int) -> _Room:
         room = self._rooms.get(room_nid)
         if room is not None:
@@ -69,10 +75,11 @@ class RoomServers:
 
     async def _read(self, room_nid: int, position: int) -> _Room:
         async with self._database.connection("room_servers") as connection:
+            # First, so that the room may be completed in between: who is told of then is in both.
+            told = await room_servers.servers_told(connection, room_nid)
             users = await room_servers.remote_members_at(
                 connection, self._own_name, room_nid, position
             )
-            told = await room_servers.servers_told(connection, room_nid)
         return _Room(users, (each for each in told if each != self._own_name))
 
     def _keep(self, room_nid: int, room: _Room) -> None:

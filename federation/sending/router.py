@@ -19,6 +19,7 @@ from homeserver.streams.entries import (
     CROSS_SIGNING_CHANGED,
     DEVICE_CHANGED,
     DEVICE_KEYS_CHANGED,
+    ROOM_COMPLETED,
     EventEntry,
     LogEntry,
     PresenceEntry,
@@ -119,6 +120,8 @@ class Router:
             if self._tells_presence and entry.user_id.endswith(self._suffix):
                 await self._tell_presence(entry.state, entry.room_nids)
         else:
+            if entry.kind == ROOM_COMPLETED and entry.room_nid is not None:
+                self._servers.forget(entry.room_nid)
             await self._route_user_change(entry)
 
     async def _route_event(self, entry: EventEntry) -> None:

@@ -17,6 +17,7 @@ from homeserver.protocol.errors import InvalidIdentifier, InvalidSigningKey
 from homeserver.protocol.identifiers import parse_server_name
 from homeserver.run import compose
 from homeserver.run.lifecycle import run_until_stopped
+from homeserver.run.media_cli import add_media_commands
 from homeserver.run.nodes_cli import add_nodes_command
 from homeserver.run.operator_cli import add_operator_commands
 from homeserver.run.proxy_config import (
@@ -171,6 +172,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_register_user(commands)
     add_operator_commands(commands, _add_config, _load)
     add_nodes_command(commands, _add_config, _load)
+    add_media_commands(commands, _add_config, _load)
     _add_proxy_config(commands)
     about = "print the version of this program"
     commands.add_parser("version", help=about, description=about).set_defaults(command=_version)

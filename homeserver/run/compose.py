@@ -21,6 +21,7 @@ from homeserver.run.federation_layer import (
 from homeserver.run.followers import followers_of
 from homeserver.run.foundation import Foundation, foundation
 from homeserver.run.media_layer import MediaLayer, media_layer, remote_media
+from homeserver.run.media_lifecycle import add_media_follower, start_retention
 from homeserver.run.parts import Parts, parts_of
 from homeserver.run.presence_layer import PresenceLayer
 from homeserver.run.push_layer import add_push_followers, web_push_key_of
@@ -123,6 +124,8 @@ async def running_server(
         followers = followers_of(base, parts.rooms)
         add_push_followers(followers, base, parts.rooms, parts.push)
         add_federation_followers(followers, parts)
+        add_media_follower(followers, base)
+        start_retention(base)
         sending = sending_of(parts)
         addresses = await http.start()
         try:

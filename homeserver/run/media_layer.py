@@ -23,6 +23,7 @@ from homeserver.run.thumbnail_layer import thumbnail_layer
 from media_repo.access_times import WRITE_SECONDS, AccessTimes
 from media_repo.cache import FileCache
 from media_repo.library import Library
+from media_repo.location_removal import LocationRemoval
 from media_repo.places import BucketPlace, FolderPlace, Place
 from media_repo.previews.preview import UrlPreviews
 from media_repo.previews.routes import PreviewRoutes
@@ -35,7 +36,7 @@ from media_repo.routes.uploads import UploadRoutes
 from media_repo.scanning import Scans, scanner_of
 from media_repo.serving import Serving
 from media_repo.spool import Spool
-from media_repo.steps import ManyWatchers, NoRewriter, UploadRewriter
+from media_repo.steps import ManyWatchers, NoRewriter
 from media_repo.store import MediaStore
 from media_repo.thumbnails.thumbnails import Thumbnails
 from media_repo.uploads import Uploads, UploadSettings
@@ -102,9 +103,7 @@ def remote_media(base: Foundation, federation: FederationLayer) -> RemoteMedia:
 
 
 @contextlib.asynccontextmanager
-async def media_layer(
-    base: Foundation, remote: RemoteMedia, rewriter: UploadRewriter | None = None
-) -> AsyncIterator[MediaLayer]:
+async def media_layer(base: Foundation, remote: RemoteMedia) -> AsyncIterator[MediaLayer]:
     """Make the layer, and remove what arrived only in part at the end of the block.
 
     Raises OSError: the folder cannot be used; ValueError: the object store cannot.
@@ -115,7 +114,7 @@ async def media_layer(
         shared = _shared(base, spool)
         remote_cache = _remote_cache(base, shared, remote)
         access_times = AccessTimes(base.database, base.clock)
-        uploads = _uploads(base, shared, rewriter or NoRewriter())
+        uploads = _uploads(base, shared)
         base.tasks.every("media access times", WRITE_SECONDS, access_times.write)
         base.tasks.every("media expiry", _CLEANING_SECONDS, uploads.forget_expired)
         base.tasks.every("media collection", _CLEANING_SECONDS, shared.store.collect)
@@ -191,7 +190,7 @@ def _library(
     )
 
 
-def _uploads(base: Foundation, shared: _Shared, rewriter: UploadRewriter) -> Uploads:
+def _uploads(base: Foundation, shared: _Shared) -> Uploads:
     settings = base.config.media
     return Uploads(
         shared.own_name,
@@ -200,7 +199,7 @@ def _uploads(base: Foundation, shared: _Shared, rewriter: UploadRewriter) -> Upl
         scans=shared.scans,
         waits=shared.waits,
         watcher=shared.watchers,
-        rewriter=rewriter,
+        rewriter=LocationRemoval() if settings.remove_locations else NoRewriter(),
         database=base.database,
         clock=base.clock,
         settings=UploadSettings(

@@ -99,3 +99,11 @@ async def totals(connection: Connection) -> tuple[int, int]:
     )
     assert row is not None
     return row["files"], row["byte_count"]
+
+
+async def is_stored(connection: Connection, sha256: bytes) -> bool:
+    """Return whether the store should have some bytes."""
+    found: bool = await connection.fetchval(
+        "SELECT EXISTS (SELECT 1 FROM media_blobs WHERE sha256 = $1 AND is_stored)", sha256
+    )
+    return found

@@ -73,7 +73,7 @@ class UrlPreviews:
         if made is None:
             made = await self._make_once(key, url, languages)
         if made.preview is None:
-            raise made.refusal or _unavailable()
+            raise _anew(made.refusal)
         return made.preview
 
     async def _make_once(self, key: bytes, url: URL, languages: str) -> MadePreview:
@@ -118,6 +118,13 @@ def _answer(page: ReadPage, image: PreviewImage | None) -> JsonObject:
         "og:image:height": image.height,
         "matrix:image:size": image.byte_count,
     }
+
+
+def _anew(refusal: MatrixError | None) -> MatrixError:
+    # What is kept must not collect a traceback for each of those who ask.
+    if refusal is None:
+        return _unavailable()
+    return MatrixError(refusal.status, refusal.errcode, refusal.error)
 
 
 def _unavailable() -> MatrixError:

@@ -8,7 +8,7 @@ it made and keeps it.
 
 Thumbnails are made when somebody asks for them: most pictures that are uploaded are encrypted,
 and of the others most are seen in one or two sizes. Who prefers to have them ready sets
-`thumbnails.at_upload` (`ready_made.py`), and they are made from one decoding of the picture.
+`thumbnails.at_upload` (`ReadyMade`), and they are made from one decoding of the picture.
 They belong to the bytes of the picture, not to its `mxc://` URI, so that the same picture has
 them once, and they go when these bytes go.
 """

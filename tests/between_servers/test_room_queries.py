@@ -245,4 +245,4 @@ async def test_what_was_said_before_leaving_is_still_told_to_who_was_there(
     await known_events(server, dag)
     assert sorted(ids["pdu_ids"]) == sorted(dag.before(one).values())
     other_peer.publishes_keys()
-    assert await missing(other_peer, server, room_id, between) == "M_FORBIDDEN"
+    assert await missing(other_peer, server, room_id, between) == (403, "M_FORBIDDEN")

@@ -3,8 +3,10 @@
 import asyncio
 from collections.abc import AsyncIterator
 
+import aiohttp
 import pytest
 from aiohttp import web
+from yarl import URL
 
 from tests.between_servers.conftest import RunServers
 from tests.support.client import Client, clients_of
@@ -94,3 +96,22 @@ async def test_thumbnails_are_given_to_signed_requests(
     ):
         reply = await peer.sends(server.name, "GET", f"{THUMBNAIL}/{target}")
         assert reply.errcode == refusal, target
+
+
+async def test_thumbnail_goes_out_in_parts(
+    server: NamedServer, alice: Client, peer: PeerServer
+) -> None:
+    media_id = (await uploads(alice, PICTURE, "image/png")).rpartition("/")[2]
+    target = f"{THUMBNAIL}/{media_id}?width=32&height=32&method=crop"
+    headers = {"Authorization": peer.authorization(server.name, "GET", target, None)}
+    url = URL(f"https://{server.name}{target}", encoded=True)
+    async with peer._session.get(url, headers=headers) as response:
+        parts = aiohttp.MultipartReader.from_response(response)
+        metadata = await parts.next()
+        assert isinstance(metadata, aiohttp.BodyPartReader)
+        assert await metadata.json() == {}
+        picture = await parts.next()
+        assert isinstance(picture, aiohttp.BodyPartReader)
+        assert picture.headers["Content-Type"] == "image/jpeg"
+        assert decoded(bytes(await picture.read())).size == (32, 32)
+        assert await parts.next() is None

@@ -31,8 +31,8 @@ def animation(kind: str, width: int, height: int, frames: int, **options: Any) -
     return encoded(made[0], kind, save_all=True, append_images=made[1:], duration=40, **options)
 
 
-def decoded(content: bytes) -> Image.Image:
-    """Read a picture to its end."""
+def decoded(content: bytes) -> Any:
+    """Read a picture to its end; formats have members of their own."""
     image = Image.open(io.BytesIO(content))
     image.load()
     return image

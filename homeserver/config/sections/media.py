@@ -127,5 +127,13 @@ class MediaSection(Section, frozen=True, kw_only=True):
             " this time, in ms since 1970. 0: nothing. null: everything."
         ),
     ] = 0
+    remove_locations: Annotated[
+        bool,
+        about(
+            "Whether the place where a picture was taken is blanked in uploads (Exif and XMP of"
+            " JPEG, PNG, WebP, AVIF, HEIF). Nothing else changes; encrypted uploads cannot be seen"
+            " into."
+        ),
+    ] = False
     scan: ScanSection = ScanSection()
     retention: MediaRetentionSection = MediaRetentionSection()
