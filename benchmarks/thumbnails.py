@@ -16,7 +16,6 @@ from pathlib import Path
 
 from PIL import Image
 
-from benchmarks.support.processes import memory_of
 from benchmarks.support.report import say
 from homeserver.config.sections.thumbnails import ThumbnailsSection
 from homeserver.telemetry.clock import SystemClock
@@ -44,6 +43,14 @@ def cpu_ms_of(pids: Sequence[int]) -> float:
         fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
         ticks += int(fields[11]) + int(fields[12])
     return ticks * 1000 / os.sysconf("SC_CLK_TCK")
+
+
+def peak_mb_of(pid: int) -> float:
+    """Return the largest resident size that a process has had."""
+    facts = dict(
+        line.split(":", 1) for line in Path(f"/proc/{pid}/status").read_text().splitlines()
+    )
+    return int(facts["VmHWM"].split()[0]) * 1024 / _MB
 
 
 async def measure(
@@ -83,7 +90,7 @@ async def main(photos: int, runs: int, count: int, folder: Path) -> None:
                 rates, computing = await measure(workers, path, sizes, photos, runs)
                 say(f"{name}: photos per second", "", rates)
                 say(f"{name}: CPU for a photo", "ms", computing, budget)
-            peaks = [memory_of(pid).peak / _MB for pid in workers.pids]
+            peaks = [peak_mb_of(pid) for pid in workers.pids]
             say("peak memory of a process, so far", "MB", peaks)
     finally:
         await workers.stop()

@@ -4,8 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import NoReturn
 
 from homeserver.errors import Forbidden, NotFound, RemoteError
-from homeserver.protocol.event import Event
-from homeserver.protocol.identifiers import DeviceID, EventID, RoomAlias, RoomID, ServerName, UserID
+from homeserver.protocol.identifiers import DeviceID, RoomAlias, RoomID, ServerName, UserID
 from homeserver.protocol.json_types import JsonObject
 
 
@@ -77,51 +76,3 @@ class NoPeers:
     ) -> JsonObject | None:
         """Find nothing: nobody else can be asked."""
         return None
-
-
-class NoEventPeers:
-    """Nobody else has events, and nobody's signature is known."""
-
-    async def missing_events(
-        self,
-        server: ServerName,
-        room_id: RoomID,
-        *,
-        latest: Sequence[EventID],
-        earliest: Sequence[EventID],
-        limit: int,
-        min_depth: int,
-    ) -> NoReturn:
-        """Refuse to ask."""
-        raise _NotFederating(server)
-
-    async def event(self, server: ServerName, event_id: EventID) -> NoReturn:
-        """Refuse to ask."""
-        raise _NotFederating(server)
-
-    async def event_auth(self, server: ServerName, room_id: RoomID, event_id: EventID) -> NoReturn:
-        """Refuse to ask."""
-        raise _NotFederating(server)
-
-    async def state_ids(self, server: ServerName, room_id: RoomID, event_id: EventID) -> NoReturn:
-        """Refuse to ask."""
-        raise _NotFederating(server)
-
-    async def state(self, server: ServerName, room_id: RoomID, event_id: EventID) -> NoReturn:
-        """Refuse to ask."""
-        raise _NotFederating(server)
-
-    async def backfill(
-        self, server: ServerName, room_id: RoomID, event_ids: Sequence[EventID], limit: int
-    ) -> NoReturn:
-        """Refuse to ask."""
-        raise _NotFederating(server)
-
-    async def verify_events(self, events: Sequence[Event]) -> frozenset[EventID]:
-        """Verify nothing."""
-        return frozenset()
-
-
-class _NotFederating(RemoteError):
-    def __init__(self, server: str) -> None:
-        super().__init__(server, "this server does not federate")

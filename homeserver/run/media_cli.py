@@ -146,6 +146,7 @@ async def _move(database: Database, old: Config, new: Config, *, removes: bool) 
     spool = Spool(new.media_path / "spool")
     await asyncio.to_thread(spool.open)
     try:
+        same = await transfer.is_same_place(source, target, spool)
         failed = await _pass(
             database,
             "copied",
@@ -155,7 +156,7 @@ async def _move(database: Database, old: Config, new: Config, *, removes: bool) 
         await asyncio.to_thread(spool.close)
     if failed or not removes:
         return failed
-    if _is_same(old, new):
+    if same:
         print("homeserver: both configurations name one store", file=sys.stderr)
         return 1
     return await _pass(
@@ -189,13 +190,6 @@ def _place_of(config: Config) -> Place:
         return place_of(config)
     except ValueError as error:
         raise OSError(str(error)) from error
-
-
-def _is_same(old: Config, new: Config) -> bool:
-    old_bucket, new_bucket = old.media.object_store, new.media.object_store
-    if old_bucket.url is None and new_bucket.url is None:
-        return old.media_path.resolve() == new.media_path.resolve()
-    return (old_bucket.url, old_bucket.options) == (new_bucket.url, new_bucket.options)
 
 
 def sized(byte_count: int) -> str:

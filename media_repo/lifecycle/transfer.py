@@ -80,6 +80,19 @@ async def remove_copied(
         progress(blob.byte_count)
 
 
+async def is_same_place(source: Place, target: Place, spool: Spool) -> bool:
+    """Whether what is put into one place is found in the other, whatever their names are."""
+    path = spool.new_path()
+    key = f"probe/{path.name}"
+    await asyncio.to_thread(path.write_bytes, b"probe")
+    try:
+        await target.put(key, path, len(b"probe"))
+        return await source.size_of(key) is not None
+    finally:
+        await target.delete(key)
+        await spool.discard(path)
+
+
 async def _blobs(database: Database) -> AsyncGenerator[BlobRow, None]:
     after = b""
     while True:
