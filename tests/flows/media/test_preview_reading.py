@@ -9,12 +9,6 @@ from media_repo.previews.oembed import parse_oembed
 from media_repo.previews.page import facts_of
 from media_repo.previews.reading import Reading
 
-HOSTILE = {
-    "deep": b"<div>" * 100_000,
-    "formatting": b"".join(b'<font a="%d"><p>' % number for number in range(60_000)),
-    "adoption": b"<a><b>" * 30_000 + b"</a>" * 30_000,
-}
-
 
 @pytest.fixture
 async def reading() -> AsyncIterator[Reading]:
@@ -23,9 +17,14 @@ async def reading() -> AsyncIterator[Reading]:
     await made.close()
 
 
-@pytest.mark.parametrize("raw", [HOSTILE["deep"]], ids=["deep"])
-async def test_a_page_that_keeps_a_parser_busy_is_given_up(reading: Reading, raw: bytes) -> None:
-    assert await reading.page(raw, None) is None
+async def test_a_page_that_fills_the_memory_does_no_harm(reading: Reading) -> None:
+    swelling = b"".join(b'<font a="%d"><p>' % number for number in range(60_000))
+    await reading.page(swelling, None)
+    assert await reading.page(b"<title>next</title>", None) is not None
+
+
+async def test_a_page_that_keeps_a_parser_busy_is_given_up(reading: Reading) -> None:
+    assert await reading.page(b"<div>" * 100_000, None) is None
     facts = await reading.page(b"<title>next</title>", None)
     assert facts is not None
     assert facts.properties == {"og:title": "next"}
@@ -43,7 +42,7 @@ async def test_any_bytes_are_a_page(reading: Reading, raw: bytes) -> None:
 ENCODINGS = [
     ("日本語", "cp932", None, "<html lang=ja>"),
     ("日本語のページです", "euc-jp", None, '<meta charset="EUC-JP">'),
-    ("中文", "gb18030", None, '<meta http-equiv="Content-Type" content="text/html; charset=gb2312">'),
+    ("中文", "gb18030", None, '<meta http-equiv=x content="text/html; charset=gb2312">'),
     ("中文", "big5hkscs", "Big5", ""),
     ("한국어", "cp949", None, "<meta charset=ks_c_5601-1987>"),
     ("Привет", "cp1251", None, "<html lang=ru-RU>"),
