@@ -6,6 +6,7 @@ event of a good server is taken, nothing fails here, and the log names who is at
 
 import asyncio
 import contextlib
+import uuid
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
@@ -52,10 +53,12 @@ async def server(
 ) -> AsyncIterator[NamedServer]:
     """One server for all: what is done to it must not matter to the next test."""
     folder: Path = tmp_path_factory.mktemp("hostile")
-    dsn = postgres.create("test_hostile_servers", template_database)
+    # Each process of a run has a server of its own.
+    name = f"test_{uuid.uuid4().hex}"
+    dsn = postgres.create(name, template_database)
     async with named_server(authority, dsn, folder) as running:
         yield running
-    postgres.drop("test_hostile_servers")
+    postgres.drop(name)
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
