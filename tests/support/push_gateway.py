@@ -26,7 +26,8 @@ from tests.support.certificates import Authority
 NOTIFY = "/_matrix/push/v1/notify"
 # The gateway shows a certificate that nobody knows, at an address that is blocked otherwise.
 OUTGOING = OutgoingHttpSection(allowed_ip_ranges=(IpRange("127.0.0.0/8"),), verify_tls=False)
-PATIENCE_SECONDS = 20
+# A claim of 15 s, a lease of 10 s and its grace of 10 s may have to pass first.
+PATIENCE_SECONDS = 60
 
 
 class WebPushRequest(msgspec.Struct, frozen=True):
