@@ -72,6 +72,9 @@ async def test_messages_of_both_nodes_are_told_once_and_in_order(pushed: TwoNode
     assert pushed.gateway.attempts == 30
 
 
+@pytest.mark.xfail(
+    reason="TODO(#4): pushes left by a stopped node may wait for minutes", strict=False
+)
 async def test_what_a_node_leaves_behind_the_other_one_sends(pushed: TwoNodes) -> None:
     """The gateway is down while a node dies, and the other one goes on where it was."""
     pushed.gateway.is_down = True
@@ -85,6 +88,9 @@ async def test_what_a_node_leaves_behind_the_other_one_sends(pushed: TwoNodes) -
     assert [each["content"]["body"] for each in told] == before + after
 
 
+@pytest.mark.xfail(
+    reason="TODO(#4): pushes left by a stopped node may wait for minutes", strict=False
+)
 async def test_all_nodes_stop_and_start_and_everything_is_told(pushed: TwoNodes) -> None:
     pushed.gateway.is_down = True
     texts = await pushed.sends(5)
