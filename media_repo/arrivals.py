@@ -50,6 +50,11 @@ class Arrival:
         self._tell()
         return self._file
 
+    @property
+    def is_broken_off(self) -> bool:
+        """Whether the content has failed to come whole."""
+        return self._error is not None
+
     async def _abandon(self, error: BaseException) -> None:
         self._error = error if isinstance(error, Exception) else ConnectionResetError()
         self._tell()

@@ -118,7 +118,8 @@ class RemoteCache:
 
     def _fetch_of(self, uri: ContentUri, timeout_ms: int) -> _Fetch:
         fetch = self._fetches.get(uri)
-        if fetch is None:
+        # One that has broken off is cleaned up meanwhile: whoever comes now asks anew.
+        if fetch is None or fetch.arrival.is_broken_off:
             fetch = self._fetches[uri] = _Fetch()
             running = self._tasks.spawn("media remote fetch", self._run(uri, fetch, timeout_ms))
             self._running.add(running)
@@ -139,7 +140,8 @@ class RemoteCache:
             fetch.done.set_result(media)
             self._watcher.arrived(media)
         finally:
-            del self._fetches[uri]
+            if self._fetches.get(uri) is fetch:
+                del self._fetches[uri]
 
     async def _bring(self, uri: ContentUri, fetch: _Fetch, timeout_ms: int) -> MediaRow:
         try:

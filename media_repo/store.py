@@ -145,7 +145,8 @@ class MediaStore:
         """Have a file brought into the cache, once for all who want it."""
         key = key_of(sha256)
         arrival = self._fetching.get(key)
-        if arrival is None:
+        # One that has broken off is cleaned up meanwhile: whoever comes now asks anew.
+        if arrival is None or arrival.is_broken_off:
             arrival = self._fetching[key] = Arrival()
             running = self._tasks.spawn("media fetch", self._bring(key, arrival))
             self._running.add(running)
@@ -159,7 +160,8 @@ class MediaStore:
         except (FileNotFoundError, PlaceUnavailable) as error:
             log.warning("media cannot be fetched from the store", reason=str(error))
         finally:
-            del self._fetching[key]
+            if self._fetching.get(key) is arrival:
+                del self._fetching[key]
 
     async def stop(self) -> None:
         """Break off whatever is being brought into the cache."""
