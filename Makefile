@@ -10,6 +10,8 @@
 .DEFAULT_GOAL := run
 .PHONY: run test check bench lock docs run-venv dev-venv formatted linted typed layered quick-tests
 export PYTHON
+# Who has told Python to keep no compiled modules would have them compiled by every process anew.
+unexport PYTHONDONTWRITEBYTECODE
 BIN := .venv/bin
 ARGS ?=
 

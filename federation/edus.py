@@ -13,7 +13,7 @@ from homeserver.protocol.edu import InvalidEdu, parse_edu
 from homeserver.protocol.identifiers import RoomID, ServerName
 from homeserver.protocol.json_types import JsonValue
 from homeserver.rooms.heads import Heads
-from homeserver.rooms.receive.stage import ServerAcls
+from homeserver.rooms.receive.server_acls import ServerAcls
 from homeserver.services.presence import Presence
 from homeserver.services.receipts import Receipts
 from homeserver.services.remote_devices import RemoteDevices

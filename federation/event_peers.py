@@ -21,7 +21,9 @@ _MAX_EVENT_BYTES: Final = 1 * MIB
 _MAX_PAGE_BYTES: Final = 16 * MIB
 # The state of a room of some hundred thousand members with what authorizes it.
 _MAX_STATE_BYTES: Final = 256 * MIB
-_MAX_IDS_BYTES: Final = 32 * MIB
+_MAX_IDS_BYTES: Final = 16 * MIB
+# Ten thousand events of the usual size. Whoever sends us one event makes us ask for as much.
+_MAX_CHAIN_BYTES: Final = 16 * MIB
 _MAX_STATE: Final = 250_000
 _MAX_AUTH_CHAIN: Final = 50_000
 # Servers may send more than the `limit` that they were asked for, and not at will.
@@ -76,7 +78,7 @@ class FederationEvents:
         answer = await self._client.get(
             server,
             path_of(FEDERATION_V1, "event_auth", room_id, event_id),
-            max_bytes=_MAX_STATE_BYTES,
+            max_bytes=_MAX_CHAIN_BYTES,
             timeout_ms=_STATE_TIMEOUT_MS,
         )
         return objects_in(answer, "auth_chain", server, at_most=_MAX_AUTH_CHAIN)

@@ -8,7 +8,7 @@ from homeserver.protocol.identifiers import EventID, RoomID, ServerName
 from homeserver.rooms.head import RoomHead
 from homeserver.rooms.heads import Heads
 from homeserver.rooms.receive.known import KnownEvents
-from homeserver.rooms.receive.stage import ServerAcls
+from homeserver.rooms.receive.server_acls import ServerAcls
 from homeserver.rooms.servers_in_room import ServersInRooms
 
 

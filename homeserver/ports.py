@@ -105,8 +105,20 @@ class RemoteDirectories(Protocol):
         ...
 
 
-class RemoteKeys(Protocol):
-    """The encryption keys of users of other servers. Both raise MatrixError, RemoteError."""
+class RemoteDeviceLists(Protocol):
+    """The device lists of users of other servers."""
+
+    async def devices(self, user_id: UserID) -> JsonObject:
+        """Return the answer of a user's server about all devices of the user, unchecked.
+
+        Raises RemoteError.
+        Spec: server-server-api/#get_matrixfederationv1userdevicesuserid
+        """
+        ...
+
+
+class RemoteKeys(RemoteDeviceLists, Protocol):
+    """The encryption keys of users of other servers. All raise MatrixError, RemoteError."""
 
     async def query(
         self, server: ServerName, wanted: Mapping[UserID, Sequence[DeviceID]]
@@ -123,18 +135,6 @@ class RemoteKeys(Protocol):
         """Return a server's answer to claims: user ID → device ID → algorithm.
 
         Spec: server-server-api/#post_matrixfederationv1userkeysclaim
-        """
-        ...
-
-
-class RemoteDeviceLists(Protocol):
-    """The device lists of users of other servers."""
-
-    async def devices(self, user_id: UserID) -> JsonObject:
-        """Return the answer of a user's server about all devices of the user, unchecked.
-
-        Raises RemoteError.
-        Spec: server-server-api/#get_matrixfederationv1userdevicesuserid
         """
         ...
 

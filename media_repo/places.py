@@ -42,8 +42,8 @@ class Place(Protocol):
         """Return where the file is, or would be; None: not on this machine."""
         ...
 
-    async def put(self, key: str, path: Path, byte_count: int) -> None:
-        """Take a file, unless one of its size is there already; it stays at `path` too."""
+    async def put(self, key: str, path: Path, byte_count: int) -> bool:
+        """Take a file that is on the disk; returns whether it stays at `path` too."""
         ...
 
     def read(self, key: str, start: int, end: int | None) -> AsyncIterator[bytes]:
@@ -76,9 +76,10 @@ class FolderPlace:
         """Return where the file is, or would be."""
         return self._folder / key
 
-    async def put(self, key: str, path: Path, byte_count: int) -> None:
-        """Give a file, which must be on the same file system, its place."""
-        await asyncio.to_thread(_place_durably, path, self.local_path(key), byte_count)
+    async def put(self, key: str, path: Path, byte_count: int) -> bool:
+        """Move a file, which must be on the same file system, to its place."""
+        await asyncio.to_thread(_place_durably, path, self.local_path(key))
+        return False
 
     def read(self, key: str, start: int, end: int | None) -> AsyncIterator[bytes]:
         """Yield bytes of a file. Raises FileNotFoundError."""
@@ -109,10 +110,10 @@ class BucketPlace:
     def local_path(self, key: str) -> None:
         """Nothing of it is on this machine."""
 
-    async def put(self, key: str, path: Path, byte_count: int) -> None:
+    async def put(self, key: str, path: Path, byte_count: int) -> bool:
         """Send a file, in parts when it is large; the object appears when all are there."""
         if await self.size_of(key) == byte_count:
-            return
+            return True
         try:
             await obstore.put_async(
                 self._store,
@@ -123,6 +124,7 @@ class BucketPlace:
             )
         except BaseError as error:
             raise _unavailable(error) from error
+        return True
 
     async def read(self, key: str, start: int, end: int | None) -> AsyncIterator[bytes]:
         """Yield bytes of an object. Raises FileNotFoundError, PlaceUnavailable."""
@@ -177,33 +179,30 @@ def _unavailable(error: BaseError) -> PlaceUnavailable:
     return PlaceUnavailable(reason)
 
 
-def _place_durably(source: Path, target: Path, byte_count: int) -> None:
-    made: list[Path] = []
+def _place_durably(source: Path, target: Path) -> None:
+    """Move a file that the disk keeps, and have the disk keep where it is.
+
+    Whatever is there already is the same, or was not written to its end.
+    """
+    folders = [target.parent]
     try:
-        if target.stat().st_size == byte_count:
-            return
+        source.replace(target)
     except FileNotFoundError:
-        made = _make_folders(target.parent)
-    # The name in the spool stays: the caller may have to do it again.
-    second = source.with_name(f"{source.name}.placed")
-    try:
-        os.link(source, second)
-    except OSError:
-        second = source  # a file system without hard links
-    second.replace(target)
-    for folder in (target.parent, *(new.parent for new in made)):
+        folders += _make_folder(target.parent)
+        source.replace(target)
+    for folder in folders:
         _sync_folder(folder)
 
 
-def _make_folders(folder: Path) -> list[Path]:
-    """Make a folder and those above it that are missing; return which were."""
-    missing = []
-    above = folder
-    while not above.exists():
-        missing.append(above)
-        above = above.parent
-    folder.mkdir(parents=True, exist_ok=True, mode=0o750)
-    return missing
+def _make_folder(folder: Path) -> list[Path]:
+    """Make a folder and those above it that are missing; return in which folders they are."""
+    try:
+        folder.mkdir(mode=0o750, exist_ok=True)
+    except FileNotFoundError:
+        above = _make_folder(folder.parent)
+        folder.mkdir(mode=0o750, exist_ok=True)
+        return [folder.parent, *above]
+    return [folder.parent]
 
 
 def _sync_folder(folder: Path) -> None:

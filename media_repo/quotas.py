@@ -19,6 +19,11 @@ class Quotas:
         self._database = database
         self._clock = clock
 
+    @property
+    def are_set(self) -> bool:
+        """Whether there is any limit."""
+        return bool(self._limits)
+
     async def check_early(self, user_id: UserID, announced_bytes: int | None) -> None:
         """Refuse, before it is read, what will be refused anyway. Raises Forbidden."""
         if self._limits:

@@ -17,7 +17,7 @@ from typing import Final, TypeVar
 
 from homeserver.errors import NotFound
 from homeserver.storage import media_blobs
-from homeserver.storage.database import Database, Transaction
+from homeserver.storage.database import Connection, Database, Transaction
 from homeserver.telemetry.clock import Clock
 from homeserver.telemetry.log import get_logger
 from homeserver.telemetry.tasks import Tasks
@@ -68,27 +68,43 @@ class MediaStore:
         when it raises, nothing has happened. The file is taken away in any case. Raises
         PlaceUnavailable.
         """
+
+        async def mark_and_add(connection: Connection) -> _T | None:
+            async with connection.transaction():
+                if not await media_blobs.mark_stored(connection, file.sha256):
+                    return None
+                return await add(connection)
+
+        return await self.keep_with(file, mark_and_add)
+
+    async def keep_with(
+        self, file: SpooledFile, mark_and_add: Callable[[Connection], Awaitable[_T | None]]
+    ) -> _T:
+        """Do the same where one statement marks and adds; None: the bytes were not announced."""
+        stays = True
         try:
             for _ in range(_ATTEMPTS):
-                await self._put(file)
-                async with self._database.transaction("media keep") as tx:
-                    if not await media_blobs.mark_stored(tx, file.sha256):
-                        continue
-                    added = await add(tx)
-                await self._cache_new(file)
-                return added
+                stays = await self._put(file)
+                async with self._database.connection("media keep") as connection:
+                    added = await mark_and_add(connection)
+                if added is not None:
+                    await self._cache_new(file)
+                    return added
+                if not stays:
+                    break
             raise PlaceUnavailable("the bytes are removed as fast as they come")
         finally:
-            await self.spool.discard(file.path)
+            if stays:
+                await self.spool.discard(file.path)
 
-    async def _put(self, file: SpooledFile) -> None:
+    async def _put(self, file: SpooledFile) -> bool:
+        """Have the place hold a file; returns whether it stays in the spool too."""
         now_ts = self._clock.now_ms()
         async with self._database.connection("media keep") as connection:
             is_stored = await media_blobs.announce(connection, file.sha256, file.byte_count, now_ts)
         if is_stored:
-            return
-        key = key_of(file.sha256)
-        await self._place.put(key, file.path, file.byte_count)
+            return True
+        return await self._place.put(key_of(file.sha256), file.path, file.byte_count)
 
     async def _cache_new(self, file: SpooledFile) -> None:
         key = key_of(file.sha256)

@@ -11,7 +11,7 @@ from homeserver.errors import Forbidden, LimitExceeded, MatrixError, NotFound, T
 from homeserver.protocol.content_uri import ContentUri, MediaID
 from homeserver.protocol.identifiers import ServerName, UserID
 from homeserver.storage import media as media_table
-from homeserver.storage.database import Database, Transaction
+from homeserver.storage.database import Connection, Database, Transaction
 from homeserver.storage.media import MediaRow, NewMedia
 from homeserver.telemetry.clock import Clock
 from media_repo.headers import clean_filename, safe_content_type
@@ -209,14 +209,14 @@ class Uploads:
     async def _add(self, file: SpooledFile, facts: MediaFacts) -> MediaRow:
         new = self._new(_new_id(), file, facts)
 
-        async def add(tx: Transaction) -> MediaRow:
-            if facts.uploader is not None:
-                await self._quotas.check(tx, facts.uploader, file.byte_count)
-            if not await media_table.insert(tx, new):
-                raise MatrixError(500, "M_UNKNOWN", "The media ID is taken")
-            return media_table.row_of_new(new)
+        async def mark_and_add(connection: Connection) -> MediaRow | None:
+            if facts.uploader is None or not self._quotas.are_set:
+                return await _inserted(connection, new)
+            async with connection.transaction():
+                await self._quotas.check(connection, facts.uploader, file.byte_count)
+                return await _inserted(connection, new)
 
-        media = await self._store.keep(file, add)
+        media = await self._store.keep_with(file, mark_and_add)
         self._watcher.arrived(media)
         return media
 
@@ -231,6 +231,15 @@ class Uploads:
             uploader=facts.uploader,
             now_ts=self._clock.now_ms(),
         )
+
+
+async def _inserted(connection: Connection, new: NewMedia) -> MediaRow | None:
+    is_added = await media_table.insert_stored(connection, new)
+    if is_added is None:
+        return None
+    if not is_added:
+        raise MatrixError(500, "M_UNKNOWN", "The media ID is taken")
+    return media_table.row_of_new(new)
 
 
 def _new_id() -> MediaID:

@@ -2,14 +2,14 @@
 
 from typing import Final
 
-from msgspec import UNSET, Raw, Struct
+from msgspec import UNSET, Raw, Struct, UnsetType, field
 
 from homeserver.protocol.identifiers import DeviceID
 from homeserver.protocol.json_types import JsonObject, JsonValue
 from homeserver.services.dehydrated_devices import DehydratedDevices, NewDehydratedDevice
 from homeserver.services.device_keys import KeysForm
 from homeserver.web.endpoint import Auth, RateLimit, endpoint
-from homeserver.web.params import Body, Params
+from homeserver.web.params import Body, Params, Query
 from homeserver.web.paths import CLIENT_UNSTABLE
 from homeserver.web.requester import Requester
 
@@ -41,6 +41,12 @@ class MessagesBody(Body, frozen=True):
     next_batch: str | None = None
 
 
+class MessagesQuery(Query, frozen=True):
+    """After which messages."""
+
+    start: str | UnsetType = field(default=UNSET, name="from")
+
+
 class DeviceIDAnswer(Struct, frozen=True):
     """Which device."""
 
@@ -55,10 +61,10 @@ class DehydratedDeviceAnswer(Struct, frozen=True):
 
 
 class MessagesAnswer(Struct, frozen=True):
-    """Messages to the device; none: there are no more."""
+    """Messages to the device, and where to go on."""
 
     events: list[Raw]
-    next_batch: str
+    next_batch: str | UnsetType
 
 
 class DehydratedDeviceRoutes:
@@ -112,6 +118,22 @@ class DehydratedDeviceRoutes:
         return DeviceIDAnswer(await self._dehydrated_devices.delete(requester.user_id))
 
     @endpoint(
+        "GET",
+        CLIENT_UNSTABLE / f"{_PATH}/{{device_id}}/events",
+        auth=Auth.ACCESS_TOKEN,
+        rate_limit=RateLimit.KEYS,
+        spec="MSC3814",
+    )
+    async def get_dehydrated_device_events(
+        self, requester: Requester, path: DehydratedDevicePath, query: MessagesQuery
+    ) -> MessagesAnswer:
+        """Get the messages to the dehydrated device, page by page; the last one has no token."""
+        start = None if query.start is UNSET else query.start
+        page = await self._dehydrated_devices.messages(requester.user_id, path.device_id, start)
+        next_batch = page.next_batch if page.has_more else UNSET
+        return MessagesAnswer([Raw(event) for event in page.events], next_batch)
+
+    @endpoint(
         "POST",
         CLIENT_UNSTABLE / f"{_PATH}/{{device_id}}/events",
         auth=Auth.ACCESS_TOKEN,
@@ -121,7 +143,7 @@ class DehydratedDeviceRoutes:
     async def post_dehydrated_device_events(
         self, requester: Requester, path: DehydratedDevicePath, body: MessagesBody
     ) -> MessagesAnswer:
-        """Get the messages to the dehydrated device, batch by batch."""
+        """Get the messages to the dehydrated device until there are none, as it was once said."""
         page = await self._dehydrated_devices.messages(
             requester.user_id, path.device_id, body.next_batch
         )

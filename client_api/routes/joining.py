@@ -3,8 +3,6 @@
 from collections.abc import Iterable
 from typing import Final
 
-from msgspec import UNSET, UnsetType
-
 from client_api.routes.room_answers import RoomAnswer
 from homeserver.protocol.identifiers import RoomID, ServerName, parse_room_alias, parse_room_id
 from homeserver.protocol.json_types import JsonObject
@@ -43,11 +41,12 @@ class ViaQuery(Query, frozen=True):
 class ReasonBody(Body, frozen=True, kw_only=True):
     """Why."""
 
-    reason: str | UnsetType = UNSET
+    # COMPAT(matrix-bot-sdk): null counts as absent.
+    reason: str | None = None
 
     def content(self) -> JsonObject:
         """Return what the body adds to the membership event."""
-        return {} if self.reason is UNSET else {"reason": self.reason}
+        return {} if self.reason is None else {"reason": self.reason}
 
 
 class JoinBody(ReasonBody, frozen=True, kw_only=True):

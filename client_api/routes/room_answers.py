@@ -21,4 +21,4 @@ class EventAnswer(msgspec.Struct, frozen=True):
 
 def raw_events(events: Iterable[bytes]) -> list[msgspec.Raw]:
     """Return encoded events as members of an answer, into which they are copied."""
-    return [msgspec.Raw(event) for event in events]
+    return list(map(msgspec.Raw, events))

@@ -120,7 +120,10 @@ class RoomChoices:
         return [
             row
             for row in _admitted(context, rows, with_forgotten=True)
-            if row.membership == "join" or row.pos > since or row.room_nid in completed
+            if row.membership == "join"
+            or row.pos > since
+            # A membership may have become known with those of others; who has left was told.
+            or (row.room_nid in completed and row.membership not in ("leave", "ban"))
         ]
 
     def _in_tail(self, context: SyncContext, since: int) -> set[int]:

@@ -206,12 +206,14 @@ class RoomSections:
         """
         view = await self._visibility.view(row.room_nid, context.viewer.user_id)
         upto = int(min(row.pos, view.joined_until))
-        if upto == 0:
-            return _Parts(row, await self._own_event(row, context), (), view=view)
+        if upto == 0 or _was_told(context, upto):
+            own = await self._own_event(row, context)
+            return _Parts(row, own, _with_own_event(context, (), own), view=view)
         was_joined = context.since is not None and view.membership_at(context.since) == "join"
         since = context.since if was_joined else 0
         stretch = await self._timelines.of_room(context, row.room_nid, since, upto)
         stretch = await self._seen(stretch, view, upto)
+        state: Sequence[EventRecord]
         if was_joined and not context.request.full_state:
             state = await self._state_blocks.changed(context, row.room_nid, upto, stretch, ())
         else:
@@ -221,8 +223,8 @@ class RoomSections:
             state = whole[row.room_nid]
         if upto < row.pos:
             own = await self._own_event(row, context)
-            records = [*stretch.records, *own.records]
-            stretch = stretch._replace(records=records)
+            state = _with_own_event(context, state, own)
+            stretch = stretch._replace(records=[*stretch.records, *own.records])
         return _Parts(row, stretch, state, view=view)
 
     async def _seen(self, stretch: TimelineStretch, view: RoomView, upto: int) -> TimelineStretch:
@@ -307,6 +309,24 @@ class RoomSections:
             if parts.unread is not None:
                 members += unread_members(parts.unread, thread_ids)
         return b"{" + b",".join(members) + b"}"
+
+
+def _was_told(context: SyncContext, upto: int) -> bool:
+    """Whether the client knows the room up to a position, at which the user was joined last."""
+    return context.since is not None and upto <= context.since and not context.request.full_state
+
+
+def _with_own_event(
+    context: SyncContext, state: Sequence[EventRecord], own: TimelineStretch
+) -> Sequence[EventRecord]:
+    """Return the state after the timeline, which ends with the user's own membership event.
+
+    With `state_after` "clients MUST NOT update their local state with events in `timeline`".
+    """
+    if not context.request.has_state_after:
+        return state
+    keys = {(record.type, record.state_key) for record in own.records}
+    return [*(each for each in state if (each.type, each.state_key) not in keys), *own.records]
 
 
 def _visible(stretch: TimelineStretch, view: RoomView, upto: int) -> TimelineStretch:

@@ -8,20 +8,11 @@ import msgspec
 from client_api.sync.encode import event_list
 from client_api.sync.request import SyncContext
 from homeserver.protocol.client_event import stripped_state_event
+from homeserver.rooms.stripped_state import STRIPPED_TYPES
 from homeserver.storage import events, sync_reads
 from homeserver.storage.database import Database
 from homeserver.storage.memberships import MembershipRow
 
-# "…the following state events SHOULD be included": client-server-api/#stripped-state
-STRIPPED_TYPES: Final = (
-    "m.room.create",
-    "m.room.name",
-    "m.room.avatar",
-    "m.room.topic",
-    "m.room.join_rules",
-    "m.room.canonical_alias",
-    "m.room.encryption",
-)
 _decode: Final = msgspec.json.Decoder(list[msgspec.Raw]).decode
 
 

@@ -60,6 +60,7 @@ class Timelines:
         by_room: dict[int, list[EventRecord]] = {room_nid: [] for room_nid in room_nids}
         for row in rows:
             by_room[row.room_nid].append(row)
+        apart = {nid for nid, found in by_room.items() if _cut_apart(found)}
         stretches = {}
         admits = _predicate(context)
         for room_nid, found in by_room.items():
@@ -69,7 +70,7 @@ class Timelines:
                 stretches[room_nid] = await self._read(context, room_nid, since, upto)
             else:
                 admitted.reverse()
-                stretches[room_nid] = _stretch(admitted, limit, upto)
+                stretches[room_nid] = _stretch(admitted, limit, upto, is_limited=room_nid in apart)
         return stretches
 
     async def of_events(self, event_nids: Sequence[int]) -> list[EventRecord]:
@@ -84,22 +85,37 @@ class Timelines:
         found: list[EventRecord] = []
         before, after = Place(upto, 1), Place(since, 0)
         admits = _predicate(context)
-        scanned = 0
-        while len(found) <= limit and scanned < MAX_SCANNED:
+        scanned, is_apart = 0, False
+        while len(found) <= limit and scanned < MAX_SCANNED and not is_apart:
             wanted = max(limit + 1 - len(found), 20)
             async with self._database.connection("sync_timelines") as connection:
                 rows = await events.timeline_backwards(connection, room_nid, before, after, wanted)
+            count = len(rows)
+            is_apart = _cut_apart(rows, before)
             found += filter(admits, rows)
-            scanned += len(rows)
-            if len(rows) < wanted:
+            scanned += count
+            if count < wanted and not is_apart:
                 break
-            before = Place(rows[-1].pos or 0, rows[-1].sub)
+            before = Place(rows[-1].pos or 0, rows[-1].sub) if rows else before
         else:
             found = found[: limit + 1]
             found.reverse()
             return _stretch(found, limit, upto, is_limited=True)
         found.reverse()
         return _stretch(found[-limit - 1 :], limit, upto)
+
+
+def _cut_apart(rows: list[EventRecord], newer: Place | None = None) -> bool:
+    """Drop what stands apart in history from what is newer; whether there is any.
+
+    `newer`: the place of the event before the first of the rows, which are the newest first.
+    """
+    for number, row in enumerate(rows):
+        if newer is not None and row.pos == newer.pos and row.sub < newer.sub - 1:
+            del rows[number:]
+            return True
+        newer = Place(row.pos or 0, row.sub)
+    return False
 
 
 def stretch_of(records: Sequence[EventRecord], upto: int, *, is_limited: bool) -> TimelineStretch:

@@ -17,6 +17,7 @@ from homeserver.protocol.identifiers import (
 )
 from homeserver.rooms.heads import Heads
 from homeserver.rooms.outside import OutsideMemberships
+from homeserver.rooms.servers_in_room import ServersInRooms
 from homeserver.rooms.stripped_state import senders_of
 from homeserver.telemetry.clock import Clock
 from homeserver.telemetry.log import get_logger
@@ -34,10 +35,16 @@ class Candidates:
     """Finds servers that may be in a room."""
 
     def __init__(
-        self, outside: OutsideMemberships, heads: Heads, policy: FederationPolicy, clock: Clock
+        self,
+        outside: OutsideMemberships,
+        heads: Heads,
+        servers: ServersInRooms,
+        policy: FederationPolicy,
+        clock: Clock,
     ) -> None:
         self._outside = outside
         self._heads = heads
+        self._servers = servers
         self._policy = policy
         self._clock = clock
 
@@ -69,12 +76,7 @@ class Candidates:
         head = await self._heads.head(room_id)
         if head is None:
             return []
-        servers = (
-            ServerName(key[1].partition(":")[2])
-            for key, entry in head.state.items()
-            if key[0] == "m.room.member" and entry.membership == "join"
-        )
-        return list(dict.fromkeys(servers))[:MAX_CANDIDATES]
+        return (await self._servers.all(head))[:MAX_CANDIDATES]
 
     async def first(
         self, servers: Sequence[ServerName], ask: Callable[[ServerName], Awaitable[_Result]]

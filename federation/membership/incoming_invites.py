@@ -31,7 +31,7 @@ from homeserver.protocol.signing import sign_event
 from homeserver.rooms.heads import Heads
 from homeserver.rooms.invite_permissions import InvitePermissions
 from homeserver.rooms.outside import OutsideMemberships
-from homeserver.rooms.receive.stage import ServerAcls
+from homeserver.rooms.receive.server_acls import ServerAcls
 from homeserver.services.accounts import Accounts
 from homeserver.telemetry.log import get_logger
 
@@ -97,6 +97,7 @@ class IncomingInvites:
                 membership="invite",
                 sender=event.sender,
                 stripped_state=[*stripped, own],
+                invite=event,
             )
         return signed
 

@@ -106,7 +106,7 @@ class RemoteJoins:
         except (InvalidEvent, AuthRefusal) as error:
             raise RemoteBadAnswer(server, f"answers a join with nonsense: {error}") from error
         if answer.is_partial:
-            await self._completion.begin()
+            await self._completion.begin(wanted.room_id)
         log.info(
             "joined through another server",
             room_id=wanted.room_id,

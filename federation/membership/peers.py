@@ -6,7 +6,7 @@ from federation.membership.inviting import RemoteInvites
 from federation.membership.joining import RemoteJoins
 from federation.membership.knocking import RemoteKnocks
 from federation.membership.leaving import RemoteLeaves
-from federation.membership.refusals import passed_on
+from federation.membership.refusals import most_telling
 from federation.transport.client import FederationClient, path_of
 from homeserver.errors import RemoteError
 from homeserver.protocol.identifiers import EventID, RoomID, ServerName, UserID
@@ -65,4 +65,4 @@ class FederatedRooms:
         try:
             await self._client.put(server, path, body=event, ignore_backoff=True)
         except RemoteError as error:
-            raise passed_on(error) or error from None
+            raise most_telling([error]) from None

@@ -35,7 +35,7 @@ from homeserver.protocol.signing import sign_event
 from homeserver.rooms.build import EventBuilder, Sent
 from homeserver.rooms.head import RoomHead
 from homeserver.rooms.heads import Heads
-from homeserver.rooms.receive.stage import ServerAcls
+from homeserver.rooms.receive.server_acls import ServerAcls
 from homeserver.rooms.restricted import RestrictedJoins
 
 _NOT_IN_TEMPLATES: Final = ("event_id", "hashes", "signatures")
@@ -96,6 +96,7 @@ class Templates:
         """Return the answer to `make_leave`. Raises NotFound, Forbidden, AuthRefusal."""
         _check_own(origin, user_id)
         head = await self._rooms.room(origin, room_id)
+        check_known(head, user_id)
         return await self._made(head, user_id, {"membership": "leave"})
 
     async def needs_authority(self, head: RoomHead, user_id: UserID) -> bool:
@@ -125,8 +126,7 @@ class Templates:
         head = await self._rooms.room(origin, room_id)
         if head.rules.version not in versions:
             raise IncompatibleRoomVersion(head.rules.version)
-        if head.is_partial_state:
-            raise NotFound("This server does not know all of the room yet")
+        check_whole(head)
         return head
 
     async def _made(self, head: RoomHead, user_id: UserID, content: JsonObject) -> JsonObject:
@@ -189,6 +189,18 @@ class SubmittedEvents:
             raise InvalidParam("Nobody of this server has to authorize the join")
         pdu = sign_event(event.pdu, head.rules, *self._signature)
         return event_from_pdu(pdu, head.rules)
+
+
+def check_whole(head: RoomHead) -> None:
+    """Raises NotFound: as long as most members are not known here, others have to be asked."""
+    if head.is_partial_state:
+        raise NotFound("This server does not know all of the room yet")
+
+
+def check_known(head: RoomHead, user_id: UserID) -> None:
+    """Do the same for who wants out, unless the user's membership is known."""
+    if head.membership_of(user_id) is None:
+        check_whole(head)
 
 
 def complete_event(pdu: JsonValue, rules: RoomVersionRules) -> Event:

@@ -3,9 +3,9 @@
 Spec: server-server-api/#joining-rooms, #knocking-rooms, #leaving-rooms-rejecting-invites
 """
 
-from federation.membership.residence import RoomsHere, SubmittedEvents
+from federation.membership.residence import RoomsHere, SubmittedEvents, check_known, check_whole
 from federation.membership.room_previews import described_by
-from homeserver.errors import Forbidden, NotFound
+from homeserver.errors import Forbidden
 from homeserver.protocol.event import Event
 from homeserver.protocol.identifiers import EventID, RoomID, ServerName
 from homeserver.protocol.json_types import JsonObject
@@ -43,8 +43,7 @@ class Submissions:
     ) -> tuple[Event, StateAtJoin]:
         """Take a join in; return it as it is in the room, and the room before it."""
         head = await self._rooms.room(origin, room_id)
-        if head.is_partial_state:
-            raise NotFound("This server does not know all of the room yet")
+        check_whole(head)
         event = await self._events.read(origin, head, event_id, pdu, kind="join")
         facts = await self._accept.accept(event, origin)
         if omit_members:
@@ -58,6 +57,7 @@ class Submissions:
         head = await self._rooms.room(origin, room_id)
         if not head.rules.knocking:
             raise Forbidden("This room does not support knocking")
+        check_whole(head)
         event = await self._events.read(origin, head, event_id, pdu, kind="knock")
         await self._accept.accept(event, origin)
         return described_by(await shown_outside(head, self._cache))
@@ -68,4 +68,5 @@ class Submissions:
         """Take a leave in: an invite is rejected, a knock retracted, or a room left."""
         head = await self._rooms.room(origin, room_id)
         event = await self._events.read(origin, head, event_id, pdu, kind="leave")
+        check_known(head, event.sender)
         await self._accept.accept(event, origin)

@@ -4,6 +4,7 @@ from typing import Annotated
 
 from msgspec import Meta, Struct
 
+from federation.membership.residence import RoomsHere
 from homeserver.protocol.identifiers import RoomID, ServerName, UserID
 from homeserver.protocol.json_types import JsonObject
 from homeserver.services.third_party_invites import BoundInvite, ThirdPartyInvites
@@ -43,8 +44,9 @@ class BoundAddress(Body, frozen=True):
 class ThirdPartyInviteRoutes:
     """The endpoints `exchange_third_party_invite` and `3pid/onbind`."""
 
-    def __init__(self, invites: ThirdPartyInvites) -> None:
+    def __init__(self, invites: ThirdPartyInvites, rooms: RoomsHere) -> None:
         self._invites = invites
+        self._rooms = rooms
 
     @endpoint(
         "PUT",
@@ -55,6 +57,7 @@ class ThirdPartyInviteRoutes:
     )
     async def put_exchange(self, origin: ServerName, path: RoomPath, body: RawBody) -> Empty:
         """Request a server to auth a third-party invite event."""
+        await self._rooms.room(origin, path.room_id)
         await self._invites.exchange(path.room_id, body.content)
         return Empty()
 

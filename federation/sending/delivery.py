@@ -1,6 +1,7 @@
 """Working on outboxes: one transaction at a time each, many at once, and pauses after failures."""
 
 import asyncio
+import heapq
 from collections import deque
 from collections.abc import Callable, Collection
 from typing import Final, NamedTuple
@@ -9,7 +10,7 @@ from federation.policy import FederationPolicy
 from federation.sending.catch_up import CatchUp, Page
 from federation.sending.outbox import Outbox
 from federation.sending.shards import Shard
-from federation.sending.transactions import Contents, Transactions, room_for
+from federation.sending.transactions import Contents, Transactions, may_pass_later, room_for
 from federation.transport.destinations import Destinations
 from federation.transport.failures import RemoteRefusal
 from homeserver.errors import RemoteError
@@ -31,8 +32,6 @@ _MAX_READING: Final = 4
 # How often it is looked whether another node has found out that a server is there again.
 _LOOK_MS: Final = 60_000
 _AFTER_FAULT_MS: Final = 5_000
-# The refusals that are about this server and not about what is sent.
-_NOT_NOW: Final = frozenset({401, 403, 404, 405, 408})
 
 
 class _Sleeping(NamedTuple):
@@ -67,6 +66,8 @@ class Deliveries:
         # Queued, or being worked on.
         self._active: set[ServerName] = set()
         self._sleeping: dict[ServerName, _Sleeping] = {}
+        # When to look after whom, the first first; who is not asleep any more does no harm.
+        self._due: list[tuple[int, ServerName]] = []
         self._running: dict[asyncio.Task[bool | None], Shard] = {}
         self._reading = asyncio.Semaphore(_MAX_READING)
         self._is_stopping = False
@@ -95,7 +96,23 @@ class Deliveries:
     async def wake_due(self) -> None:
         """Try those again whose time has come."""
         now_ms = self._clock.now_ms()
-        due = [server for server, each in self._sleeping.items() if each.due_ts <= now_ms]
+        due: set[ServerName] = set()
+        while self._due and self._due[0][0] <= now_ms:
+            due_ts, server = heapq.heappop(self._due)
+            asleep = self._sleeping.get(server)
+            if asleep is not None and asleep.due_ts == due_ts:
+                due.add(server)
+        try:
+            await self._look_after(due, now_ms)
+        except BaseException:
+            # The database is away: again at the next round.
+            for server in due:
+                asleep = self._sleeping.get(server)
+                if asleep is not None and asleep.due_ts <= now_ms:
+                    self._sleep(asleep)
+            raise
+
+    async def _look_after(self, due: Collection[ServerName], now_ms: int) -> None:
         await self._destinations.load(due)
         for server in due:
             asleep = self._sleeping.get(server)
@@ -104,7 +121,7 @@ class Deliveries:
             retry_ts = await self._destinations.retry_ts(server)
             if retry_ts is not None and retry_ts > now_ms and asleep.shard.outboxes:
                 due_ts = min(retry_ts, now_ms + _LOOK_MS)
-                self._sleeping[server] = asleep._replace(due_ts=due_ts)
+                self._sleep(asleep._replace(due_ts=due_ts))
             else:
                 self.wake(server)
 
@@ -163,7 +180,7 @@ class Deliveries:
                     return
                 # A fault of this server: the database is away, say.
                 due_ts = self._clock.now_ms() + _AFTER_FAULT_MS
-                self._sleeping[outbox.destination] = _Sleeping(due_ts, shard, outbox)
+                self._sleep(_Sleeping(due_ts, shard, outbox))
             self._start()
 
         task.add_done_callback(ended)
@@ -187,7 +204,12 @@ class Deliveries:
         outbox.ephemeral.clear()
         if outbox.has_work:
             due_ts = min(retry_ts, self._clock.now_ms() + _LOOK_MS)
-            self._sleeping[outbox.destination] = _Sleeping(due_ts, shard, outbox)
+            self._sleep(_Sleeping(due_ts, shard, outbox))
+
+    def _sleep(self, sleeping: _Sleeping) -> None:
+        destination = sleeping.outbox.destination
+        self._sleeping[destination] = sleeping
+        heapq.heappush(self._due, (sleeping.due_ts, destination))
 
     async def _send_next(self, outbox: Outbox) -> None:
         page: Page | None = None
@@ -214,7 +236,7 @@ class Deliveries:
         try:
             await self._transactions.send(destination, contents)
         except RemoteRefusal as refusal:
-            if refusal.is_temporary or refusal.status in _NOT_NOW:
+            if may_pass_later(refusal):
                 if not refusal.is_temporary:
                     await self._destinations.failed(destination, started_ts=started_ts)
                 self._keep(outbox, contents)
@@ -246,6 +268,7 @@ class Deliveries:
                 outbox.fall_behind()
             return False
         log.warning("destination refuses", destination=outbox.destination, reason=reason)
+        self._transactions.given_up(contents)
         await self._transactions.acknowledged(outbox.destination, contents)
         return True
 

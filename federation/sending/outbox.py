@@ -1,8 +1,6 @@
 """What waits for one destination: in memory as long as it is little, otherwise in the log."""
 
-from collections import OrderedDict, deque
 from collections.abc import Hashable, Sequence
-from itertools import islice
 from typing import Final, NamedTuple, TypeAlias
 
 from homeserver.protocol.edu import Edu
@@ -55,13 +53,26 @@ class Outbox:
     `taking_after`, if that is set.
     """
 
+    # There are as many as servers that are down: half a kB each.
+    __slots__ = (
+        "cursor",
+        "destination",
+        "durable",
+        "ephemeral",
+        "has_failed",
+        "has_to_device",
+        "max_items",
+        "recorded",
+        "taking_after",
+    )
+
     def __init__(self, destination: ServerName, *, cursor: int | None = None) -> None:
         self.destination: Final = destination
         self.cursor = cursor
         self.taking_after: int | None = None
-        self.durable: deque[DurableItem] = deque()
-        # Newest of each kind and subject.
-        self.ephemeral: OrderedDict[Hashable, WaitingEdu] = OrderedDict()
+        self.durable: list[DurableItem] = []
+        # Newest of each kind and subject, the oldest first.
+        self.ephemeral: dict[Hashable, WaitingEdu] = {}
         # Messages to devices are in a table of their own.
         self.has_to_device = False
         # The cursor that is in the database, if one is.
@@ -98,7 +109,7 @@ class Outbox:
         self.ephemeral.pop(key, None)
         self.ephemeral[key] = WaitingEdu(now, edu)
         if len(self.ephemeral) > MAX_EPHEMERAL:
-            self.ephemeral.popitem(last=False)
+            del self.ephemeral[next(iter(self.ephemeral))]
 
     def fall_behind(self, cursor: int | None = None) -> None:
         """Give up memory: what is lacking is read from the log."""
@@ -111,15 +122,14 @@ class Outbox:
 
     def first(self, count: int) -> Sequence[DurableItem]:
         """Return the first items."""
-        return list(islice(self.durable, count))
+        return self.durable[:count]
 
     def sent(self, items: Sequence[DurableItem]) -> None:
         """Forget items that were the first ones, and are sent."""
         if not items:
             return
         if self.cursor is None:
-            for _ in items:
-                self.durable.popleft()
+            del self.durable[: len(items)]
         else:
             # It has fallen behind in the meantime. Others may share the last position.
             self.cursor = max(self.cursor, items[-1].pos - 1)
@@ -138,15 +148,18 @@ class Outbox:
     def take_ephemeral(self, count: int, now: float) -> list[tuple[Hashable, WaitingEdu]]:
         """Take out the first EDUs that are not too old."""
         taken: list[tuple[Hashable, WaitingEdu]] = []
-        while self.ephemeral and len(taken) < count:
-            key, waiting = self.ephemeral.popitem(last=False)
+        looked_at: list[Hashable] = []
+        for key, waiting in self.ephemeral.items():
+            if len(taken) >= count:
+                break
+            looked_at.append(key)
             if now - waiting.since <= MAX_AGE_SECONDS:
                 taken.append((key, waiting))
+        for key in looked_at:
+            del self.ephemeral[key]
         return taken
 
     def put_back(self, taken: Sequence[tuple[Hashable, WaitingEdu]]) -> None:
         """Put EDUs back that could not be sent, unless there are newer ones."""
-        for key, waiting in reversed(taken):
-            if key not in self.ephemeral:
-                self.ephemeral[key] = waiting
-                self.ephemeral.move_to_end(key, last=False)
+        older = {key: waiting for key, waiting in taken if key not in self.ephemeral}
+        self.ephemeral = {**older, **self.ephemeral}

@@ -7,6 +7,7 @@ from typing import Final
 from homeserver.protocol.identifiers import ServerName, UserID, server_name_of
 from homeserver.storage import room_servers
 from homeserver.storage.database import Database
+from homeserver.storage.event_writes import PARTIAL_STATE
 from homeserver.streams.entries import EventEntry
 
 # Users of other servers: some 100 bytes each, so 50 MB.
@@ -50,12 +51,30 @@ class RoomServers:
         return room.servers
 
     async def around(self, entry: EventEntry) -> frozenset[ServerName]:
-        """Take an entry, and return the servers that were in the room before it or are after it."""
+        """Take an entry, and return the servers that were in the room before it or are after it.
+
+        By the join of a user of this server no other server goes: those that are not there any
+        more had gone while this server was away.
+        """
+        joins_here = _is_own_join(entry, self._own_name)
+        if entry.record.flags & PARTIAL_STATE:
+            return await self._around_unknown(entry, after_only=joins_here)
         room = await self._room(entry.room_nid, entry.pos - 1)
         before = room.servers
         if not self._apply(room, entry):
             return before
-        return before | room.servers
+        return room.servers if joins_here else before | room.servers
+
+    async def _around_unknown(
+        self, entry: EventEntry, *, after_only: bool
+    ) -> frozenset[ServerName]:
+        """Do the same where the entries do not say who is in the room: all of it is read."""
+        # What is known of an earlier stay is of no use any more.
+        self.forget(entry.room_nid)
+        after = (await self._read(entry.room_nid, entry.pos)).servers
+        if after_only:
+            return after
+        return after | (await self._read(entry.room_nid, entry.pos - 1)).servers
 
     def forget(self, room_nid: int) -> None:
         """Have a room read again: its members were not all in the entries."""
@@ -76,7 +95,7 @@ class RoomServers:
     async def _read(self, room_nid: int, position: int) -> _Room:
         async with self._database.connection("room_servers") as connection:
             # First, so that the room may be completed in between: who is told of then is in both.
-            told = await room_servers.servers_told(connection, room_nid)
+            told = await room_servers.servers_told(connection, room_nid, position)
             users = await room_servers.remote_members_at(
                 connection, self._own_name, room_nid, position
             )
@@ -107,3 +126,12 @@ class RoomServers:
             if not members:
                 del room.members[server]
         return is_changed
+
+
+def _is_own_join(entry: EventEntry, own_name: ServerName) -> bool:
+    return any(
+        change.event_nid == entry.record.event_nid
+        and change.membership == "join"
+        and change.key[1].endswith(f":{own_name}")
+        for change in entry.state_changes
+    )

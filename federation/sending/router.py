@@ -74,7 +74,7 @@ class Router:
         self._clock = clock
         self._suffix = f":{own_name}"
         self._own_name = own_name
-        self._tells_presence = tells_presence
+        self.tells_presence = tells_presence
         self._servers = RoomServers(database, own_name)
         self._has_work = asyncio.Event()
         self._room_ids: dict[int, RoomID] = {}
@@ -117,7 +117,7 @@ class Router:
             if entry.destinations:
                 self._recipients.to_device(map(ServerName, entry.destinations))
         elif isinstance(entry, PresenceEntry):
-            if self._tells_presence and entry.user_id.endswith(self._suffix):
+            if self.tells_presence and entry.user_id.endswith(self._suffix):
                 await self._tell_presence(entry.state, entry.room_nids)
         else:
             if entry.kind == ROOM_COMPLETED and entry.room_nid is not None:
@@ -131,8 +131,9 @@ class Router:
         if not is_own:
             if not record.flags & PASSED_ON:
                 return
-            # Its own server has made it, and has asked this one to bring it into the room.
-            servers -= {ServerName(record.sender.partition(":")[2])}
+            if record.state_key == record.sender:
+                # Its own server has made it, and has asked this one to bring it into the room.
+                servers -= {ServerName(record.sender.partition(":")[2])}
         elif record.type == "m.room.member" and record.state_key is not None:
             servers |= self._taken_out(entry)
         if servers:
@@ -210,14 +211,14 @@ class Router:
 
     async def repeat_presence(self, states: Sequence[PresenceState]) -> None:
         """Tell again of local users who are still there, so that they are not taken for lost."""
-        for state in states:
-            # What is new comes by the log.
-            if self._tells_presence and state.pos <= self.position:
-                async with self._database.connection("federation_router") as connection:
-                    servers = await room_servers.servers_of_user(
-                        connection, self._own_name, state.user_id
-                    )
-                self._send_presence(servers, state)
+        # What is new comes by the log.
+        told = [state for state in states if state.pos <= self.position]
+        async with self._database.connection("federation_router") as connection:
+            servers = await room_servers.servers_of_users(
+                connection, self._own_name, [state.user_id for state in told]
+            )
+        for state in told:
+            self._send_presence(servers.get(state.user_id, ()), state)
 
     async def _tell_presence(self, state: PresenceState, room_nids: Iterable[int]) -> None:
         servers: set[ServerName] = set()

@@ -1,7 +1,8 @@
 """Making and sending transactions. Spec: server-server-api/#transactions"""
 
 import hashlib
-from collections.abc import Hashable, Sequence
+from collections import Counter
+from collections.abc import Hashable, Iterator, Sequence
 from typing import Final
 
 import msgspec
@@ -16,7 +17,13 @@ from federation.sending.outbox import (
     WaitingEdu,
 )
 from federation.transport.client import FederationClient, path_of
-from homeserver.protocol.edu import MAX_EDUS, MAX_PDUS, edu_to_json
+from federation.transport.failures import (
+    RemoteBackingOff,
+    RemoteNotAllowed,
+    RemoteRefusal,
+)
+from homeserver.protocol.edu import MAX_EDUS, MAX_PDUS, edu_to_json, edu_type_of
+from homeserver.protocol.errors import InvalidJson
 from homeserver.protocol.identifiers import ServerName
 from homeserver.protocol.json_types import JsonObject
 from homeserver.rooms.event_cache import EventCache
@@ -25,6 +32,7 @@ from homeserver.storage.database import Database
 from homeserver.storage.to_device import OutboundRow
 from homeserver.telemetry.clock import Clock
 from homeserver.telemetry.log import get_logger
+from homeserver.telemetry.metrics import Metrics
 from homeserver.web.paths import FEDERATION_V1
 
 log = get_logger(__name__)
@@ -35,6 +43,8 @@ MAX_TO_DEVICE_BYTES: Final = 2 * 1024 * 1024
 # The other server may take long over 50 events.
 _TIMEOUT_MS: Final = 60_000
 _TXN_ID_LENGTH: Final = 32
+# The refusals that are about this server and not about what is sent.
+_NOT_NOW: Final = frozenset({401, 403, 404, 405, 408})
 _encode: Final = msgspec.json.Encoder().encode
 
 
@@ -66,6 +76,7 @@ class Transactions:
         cache: EventCache,
         devices: DeviceUpdates,
         clock: Clock,
+        metrics: Metrics,
         own_name: ServerName,
     ) -> None:
         self._database = database
@@ -73,6 +84,7 @@ class Transactions:
         self._cache = cache
         self._devices = devices
         self._clock = clock
+        self._metrics = metrics
         self._own_name = own_name
 
     async def fill(self, outbox: Outbox, durable: Sequence[DurableItem]) -> Contents:
@@ -91,19 +103,54 @@ class Transactions:
         body = await self._body(contents)
         # The same contents are the same transaction, should they be sent again.
         digest = hashlib.sha256(_encode([body["pdus"], body["edus"]])).hexdigest()
-        answer = await self._client.put(
-            destination,
-            path_of(FEDERATION_V1, "send", digest[:_TXN_ID_LENGTH]),
-            body=body,
-            timeout_ms=_TIMEOUT_MS,
-        )
-        _log_refusals(destination, answer)
+        answer = await self._put(destination, digest[:_TXN_ID_LENGTH], body)
+        for item_type, count in Counter(_types_of(contents)).items():
+            self._metrics.federation_sent.labels(item_type).inc(count)
+        self._note_refusals(destination, answer)
+
+    def given_up(self, contents: Contents) -> None:
+        """Count what a destination will never take."""
+        for item_type in _types_of(contents):
+            self._metrics.federation_refused.labels(item_type).inc()
 
     async def acknowledged(self, destination: ServerName, contents: Contents) -> None:
         """Forget messages to devices that have arrived."""
         if contents.messages:
             async with self._database.connection("outbound_to_device") as connection:
                 await to_device.delete_outbound(connection, destination, contents.messages[-1].pos)
+
+    async def _put(self, destination: ServerName, txn_id: str, body: JsonObject) -> JsonObject:
+        started, outcome = self._clock.monotonic(), "failed"
+        try:
+            answer = await self._client.put(
+                destination,
+                path_of(FEDERATION_V1, "send", txn_id),
+                body=body,
+                timeout_ms=_TIMEOUT_MS,
+            )
+            outcome = "arrived"
+        except (RemoteNotAllowed, RemoteBackingOff):
+            outcome = "not sent"
+            raise
+        except RemoteRefusal as refusal:
+            outcome = "failed" if may_pass_later(refusal) else "refused"
+            raise
+        except InvalidJson:
+            outcome = "refused"
+            raise
+        finally:
+            seconds = self._clock.monotonic() - started
+            self._metrics.federation_transaction_seconds.labels(outcome).observe(seconds)
+        return answer
+
+    def _note_refusals(self, destination: ServerName, answer: JsonObject) -> None:
+        results = answer.get("pdus")
+        if not isinstance(results, dict):
+            return
+        for event_id, result in results.items():
+            if isinstance(result, dict) and "error" in result:
+                self._metrics.federation_refused.labels(_PDU).inc()
+                log.info("pdu refused by destination", destination=destination, event_id=event_id)
 
     async def _messages(self, outbox: Outbox, limit: int) -> Sequence[OutboundRow]:
         # Whatever comes while they are read is announced anew.
@@ -145,15 +192,29 @@ def room_for(outbox: Outbox) -> int:
     return MAX_PDUS if outbox.max_items is None else outbox.max_items
 
 
+def may_pass_later(refusal: RemoteRefusal) -> bool:
+    """Whether the same transaction may be taken some time: it is not the reason."""
+    return refusal.is_temporary or refusal.status in _NOT_NOW
+
+
+def _types_of(contents: Contents) -> Iterator[str]:
+    """Yield the type of each item, PDU or type of an EDU."""
+    for item in contents.durable:
+        yield _TYPES[type(item)]
+    for _ in contents.messages:
+        yield "m.direct_to_device"
+    for _, waiting in contents.ephemeral:
+        yield edu_type_of(waiting.edu)
+
+
+_PDU: Final = "pdu"
+_TYPES: Final[dict[type[DurableItem], str]] = {
+    PduItem: _PDU,
+    DeviceItem: "m.device_list_update",
+    SigningKeyItem: "m.signing_key_update",
+}
+
+
 def _outgoing(pdu: JsonObject) -> JsonObject:
     """Leave out what is not signed: it concerns clients of this server."""
     return {name: value for name, value in pdu.items() if name != "unsigned"}
-
-
-def _log_refusals(destination: ServerName, answer: JsonObject) -> None:
-    results = answer.get("pdus")
-    if not isinstance(results, dict):
-        return
-    for event_id, result in results.items():
-        if isinstance(result, dict) and "error" in result:
-            log.info("pdu refused by destination", destination=destination, event_id=event_id)

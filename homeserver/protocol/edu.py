@@ -150,7 +150,12 @@ def edu_to_json(edu: Edu) -> JsonObject:
     else:
         # By way of JSON, which has lists where structs have tuples.
         content = msgspec.json.decode(msgspec.json.encode(edu))
-    return {"edu_type": _EDU_TYPES[type(edu)], "content": content}
+    return {"edu_type": edu_type_of(edu), "content": content}
+
+
+def edu_type_of(edu: Edu) -> str:
+    """Return the type of an EDU, as the specification calls it."""
+    return _EDU_TYPES[type(edu)]
 
 
 def group_receipts(receipts: Iterable[Receipt]) -> list[Receipts]:

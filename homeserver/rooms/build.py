@@ -21,7 +21,7 @@ from homeserver.protocol.event import Event, StateKey
 from homeserver.protocol.event_builder import EventDraft, build_event
 from homeserver.protocol.event_format import MAX_PREV_EVENTS
 from homeserver.protocol.hashing import reference_hash
-from homeserver.protocol.identifiers import EventID, ServerName
+from homeserver.protocol.identifiers import EventID, ServerName, server_name_of
 from homeserver.protocol.join_rules import parse_join_rules
 from homeserver.protocol.power_levels import parse_power_levels
 from homeserver.protocol.room_versions import EventIDFormat, RoomVersionRules
@@ -44,7 +44,12 @@ from homeserver.rooms.rows import (
     thread_row,
 )
 from homeserver.rooms.state_keys import StateKeys
-from homeserver.storage.event_writes import PARTIAL_STATE, MembershipWrite, NewRoomWrite
+from homeserver.storage.event_writes import (
+    PARTIAL_STATE,
+    PASSED_ON,
+    MembershipWrite,
+    NewRoomWrite,
+)
 from homeserver.streams.entries import StateChange
 from homeserver.streams.event_appender import EventWrite
 from homeserver.telemetry.clock import Clock
@@ -66,6 +71,14 @@ class Built(NamedTuple):
     event_nid: int
     write: EventWrite
     head: RoomHead
+
+
+def passed_on(built: Built) -> Built:
+    """Return an event of a user of another server that this one sends to the others."""
+    row = built.write.event
+    return built._replace(
+        write=built.write._replace(event=row._replace(flags=row.flags | PASSED_ON))
+    )
 
 
 class Identity(NamedTuple):
@@ -153,7 +166,10 @@ class EventBuilder:
         check_in_context(event, head.auth_context(loaded.state.get))
         event = await self._policy_servers.signed(head, event)
         cited = [entries[key].event_nid for key in entries]
-        return await self.place(head, event, await self._row_numbers.event(), cited, sent)
+        built = await self.place(head, event, await self._row_numbers.event(), cited, sent)
+        is_own = server_name_of(event.sender) == self._identity.server_name
+        # Invites by address may be made in the name of users of other servers.
+        return built if is_own else passed_on(built)
 
     async def _load(self, head: RoomHead, entries: Mapping[StateKey, StateEntry]) -> "_Loaded":
         by_nid = {entry.event_nid: key for key, entry in entries.items()}

@@ -3,6 +3,7 @@
 Spec: client-server-api/#room-event-format
 """
 
+from bisect import bisect_right
 from collections.abc import Iterable, Mapping
 from typing import Final, NamedTuple, TypeAlias
 
@@ -12,6 +13,7 @@ from homeserver.protocol.client_event import client_event
 from homeserver.protocol.identifiers import DeviceID, EventID, RoomID, UserID
 from homeserver.rooms.visibility import RoomView
 from homeserver.storage.events import EventRecord
+from homeserver.storage.member_events import MemberRow, Others
 
 _encode: Final = msgspec.json.Encoder().encode
 # What the children of events come to, as JSON, by event number: the member `m.relations`.
@@ -48,19 +50,27 @@ def unsigned_of(
         parts.append(b',"membership":%b' % _encode(membership))
     if record.txn_id is not None and is_own(record, viewer):
         parts.append(b',"transaction_id":%b' % _encode(record.txn_id))
-    if record.replaced_core is not None:
-        replaced = _decode_core(record.replaced_core)
-        parts.append(
-            b',"prev_content":%b,"prev_sender":%b,"replaces_state":%b'
-            % (bytes(replaced.content), bytes(replaced.sender), _encode(record.replaced_id))
-        )
+    if record.replaced_id is not None and record.replaced_core is not None:
+        parts.append(_replaced(record.replaced_id, record.replaced_core))
     if record.redaction_id is not None and record.redaction_core is not None:
-        because = client_event(record.redaction_core, event_id=EventID(record.redaction_id))
-        parts.append(b',"redacted_because":%b' % because)
+        parts.append(_redacted(record.redaction_id, record.redaction_core))
     if bundle is not None:
         parts.append(b',"m.relations":%b' % bundle)
     parts.append(b"}")
     return b"".join(parts)
+
+
+def _replaced(event_id: str, core: bytes) -> bytes:
+    replaced = _decode_core(core)
+    return b',"prev_content":%b,"prev_sender":%b,"replaces_state":%b' % (
+        bytes(replaced.content),
+        bytes(replaced.sender),
+        _encode(event_id),
+    )
+
+
+def _redacted(event_id: str, core: bytes) -> bytes:
+    return b',"redacted_because":%b' % client_event(core, event_id=EventID(event_id))
 
 
 def is_own(record: EventRecord, viewer: Viewer) -> bool:
@@ -118,4 +128,32 @@ def render_all(
             )
         else:
             rendered.append(render(record, viewer, membership, room_id, bundle))
+    return rendered
+
+
+def render_members(
+    rows: Iterable[MemberRow], others: Others, viewer: Viewer, view: RoomView, room_id: RoomID
+) -> list[bytes]:
+    """Render member events of one room, as `render_all` does, at half of its cost."""
+    rendered: list[bytes] = []
+    positions, now_ms = view.membership_positions, viewer.now_ms
+    room = b',"room_id":%b,"unsigned":{"age":' % _encode(room_id)
+    memberships = [b',"membership":%b' % _encode(each or "leave") for each in view.memberships]
+    for event_id, _, pos, origin_server_ts, core, replaces_nid, redacted_by_nid in rows:
+        changed = b""
+        if replaces_nid is not None and replaces_nid in others:
+            changed += _replaced(*others[replaces_nid])
+        if redacted_by_nid is not None and redacted_by_nid in others:
+            changed += _redacted(*others[redacted_by_nid])
+        rendered.append(
+            b'%b,"event_id":%b%b%d%b%b}}'
+            % (
+                core[:-1],
+                _encode(event_id),
+                room,
+                now_ms - origin_server_ts,
+                memberships[bisect_right(positions, pos or 0) - 1],
+                changed,
+            )
+        )
     return rendered

@@ -102,6 +102,16 @@ class Heads:
         async with slot.lock:
             return await self.loaded(slot, room_id)
 
+    def is_ahead(self, room_id: str) -> bool:
+        """Whether a write of this node, of which the room's head may tell, is on its way."""
+        slot = self._slots.get(room_id)
+        return slot is not None and slot.written is not None and not slot.written.done()
+
+    def is_loaded(self, room_id: str) -> bool:
+        """Whether a room's head is in memory; who asks makes no space for it."""
+        slot = self._slots.get(room_id)
+        return slot is not None and slot.head is not None
+
     async def loaded(self, slot: RoomSlot, room_id: str) -> RoomHead | None:
         """Return the slot's head, loading it; the caller holds the slot's lock.
 

@@ -4,7 +4,14 @@ from collections.abc import Mapping, Sequence
 from typing import NoReturn
 
 from homeserver.errors import Forbidden, NotFound, RemoteError
-from homeserver.protocol.identifiers import DeviceID, RoomAlias, RoomID, ServerName, UserID
+from homeserver.protocol.identifiers import (
+    DeviceID,
+    RoomAlias,
+    RoomID,
+    ServerName,
+    UserID,
+    server_name_of,
+)
 from homeserver.protocol.json_types import JsonObject
 
 
@@ -58,6 +65,10 @@ class NoPeers:
     ) -> NoReturn:
         """Fail: no other server can be asked for keys."""
         raise RemoteError(server, "this server does not federate")
+
+    async def devices(self, user_id: UserID) -> NoReturn:
+        """Fail: no other server can be asked for devices."""
+        raise RemoteError(server_name_of(user_id), "this server does not federate")
 
     async def sign(self, server: ServerName, pdu: JsonObject) -> NoReturn:
         """Fail: no other server can be asked to sign."""

@@ -271,9 +271,10 @@ class Memberships:
     def _is_here(self, head: RoomHead) -> bool:
         """Whether this server takes part in the room, or everybody has left it.
 
-        Of a room that others are still in, what is known here grows old.
+        Of a room that others are still in, what is known here grows old. So are they in one whose
+        members have never become known.
         """
-        return head.joined == 0 or bool(head.local_joined)
+        return bool(head.local_joined) or (head.joined == 0 and not head.is_partial_state)
 
     async def _check_guest_access(self, head: RoomHead) -> None:
         entry = head.state.get(GUEST_ACCESS)

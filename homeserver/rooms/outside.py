@@ -10,13 +10,22 @@ from typing import Final
 
 import msgspec
 
+from homeserver.protocol.client_event import split_event
+from homeserver.protocol.event import Event
 from homeserver.protocol.identifiers import RoomID, UserID
 from homeserver.protocol.json_types import JsonObject
 from homeserver.protocol.room_versions import RoomVersionRules
 from homeserver.rooms.row_numbers import RowNumbers
-from homeserver.storage import joined_rooms, log, memberships, outside_memberships
+from homeserver.storage import (
+    joined_rooms,
+    log,
+    memberships,
+    outside_invites,
+    outside_memberships,
+)
 from homeserver.storage.database import Database, Transaction
 from homeserver.storage.memberships import MembershipRow
+from homeserver.storage.outside_invites import InviteWrite
 from homeserver.streams.entries import MEMBERSHIP_OUTSIDE
 from homeserver.streams.log_writer import LogWriter
 from homeserver.streams.tail import Tail
@@ -54,14 +63,22 @@ class OutsideMemberships:
         membership: str,
         sender: UserID,
         stripped_state: Sequence[JsonObject],
+        invite: Event | None = None,
     ) -> None:
-        """Note an invite or a knock; clients are told. Nothing happens for who is in the room."""
+        """Note an invite or a knock; clients are told. Nothing happens for who is in the room.
+
+        `invite`: the event, for notifications.
+        """
         room_nid = await self._row_numbers.room()
         encoded = _encode(list(stripped_state))
 
         async def write(tx: Transaction) -> int:
             nid = await joined_rooms.ensure_room(tx, room_nid, room_id, rules.version)
-            return await _set(tx, user_id, nid, membership, sender, encoded)
+            position = await _set(tx, user_id, nid, membership, sender, encoded)
+            if invite is not None:
+                told = _told_of(invite, rules, stripped_state)
+                await outside_invites.put(tx, user_id, nid, position, told)
+            return position
 
         await self._written(write)
 
@@ -81,6 +98,26 @@ class OutsideMemberships:
         if position is not None:
             self._log_writer.announce(position)
             await self._tail.reach(position)
+
+
+def _told_of(
+    invite: Event, rules: RoomVersionRules, stripped_state: Sequence[JsonObject]
+) -> InviteWrite:
+    by_key = {(each["type"], each["state_key"]): each for each in stripped_state}
+
+    def core(event_type: str, state_key: str = "") -> bytes | None:
+        event = by_key.get((event_type, state_key))
+        return None if event is None else _encode(event)
+
+    return InviteWrite(
+        event_id=invite.event_id,
+        sender=invite.sender,
+        origin_server_ts=invite.origin_server_ts,
+        core=split_event(invite, rules)[0],
+        member_core=core("m.room.member", invite.sender),
+        name_core=core("m.room.name"),
+        alias_core=core("m.room.canonical_alias"),
+    )
 
 
 async def _set(

@@ -11,10 +11,11 @@ import msgspec
 from homeserver.errors import NamedError, NotFound
 from homeserver.protocol.json_types import JsonObject
 from homeserver.rooms.access import RoomAccess
-from homeserver.rooms.client_events import Viewer, render_all
+from homeserver.rooms.client_events import Viewer, render_all, render_members
 from homeserver.storage import events, member_events, state
 from homeserver.storage.database import Database
 from homeserver.storage.events import EventRecord
+from homeserver.storage.member_events import MemberRow
 from homeserver.streams.partial_rooms import PartialRooms
 
 # For members that are still to be had from other servers: clients and proxies wait longer.
@@ -25,6 +26,8 @@ _decode: Final = msgspec.json.Decoder().decode
 
 class _Content(msgspec.Struct):
     membership: object = None
+    displayname: object = None
+    avatar_url: object = None
 
 
 class _Member(msgspec.Struct):
@@ -104,29 +107,28 @@ class ReadState:
         await self._wait_for_members(access)
         upto = access.upto if at is None else min(at, access.upto)
         async with self._database.connection("read_state") as connection:
-            records = await member_events.member_records_at(connection, access.room_nid, upto)
-        if membership is not None or not_membership is not None:
-            records = [
-                record
-                for record in records
-                if _is_wanted(_membership(record), membership, not_membership)
-            ]
-        return render_all(records, viewer, access.view, access.room_id)
+            rows = await member_events.members_at(connection, access.room_nid, upto)
+            if membership is not None or not_membership is not None:
+                rows = [
+                    row
+                    for row in rows
+                    if _is_wanted(_content(row).membership, membership, not_membership)
+                ]
+            others = await member_events.others_of(connection, rows)
+        return render_members(rows, others, viewer, access.view, access.room_id)
 
     async def joined_members(self, access: RoomAccess) -> dict[str, JsonObject]:
         """Return display name and avatar of each joined member, by user ID."""
         await self._wait_for_members(access)
         async with self._database.connection("read_state") as connection:
-            records = await member_events.member_records_at(
-                connection, access.room_nid, access.upto
-            )
+            rows = await member_events.members_at(connection, access.room_nid, access.upto)
         joined: dict[str, JsonObject] = {}
-        for record in records:
-            if _membership(record) == "join" and record.state_key is not None:
-                content = _decode(record.core)["content"]
-                joined[record.state_key] = {
-                    "display_name": _text(content.get("displayname")),
-                    "avatar_url": _text(content.get("avatar_url")),
+        for row in rows:
+            content = _content(row)
+            if content.membership == "join":
+                joined[row[1]] = {
+                    "display_name": _text(content.displayname),
+                    "avatar_url": _text(content.avatar_url),
                 }
         return joined
 
@@ -148,8 +150,8 @@ class ReadState:
             return list((await events.events_by_nid(connection, nids)).values())
 
 
-def _membership(record: EventRecord) -> object:
-    return _decode_member(record.core).content.membership
+def _content(row: MemberRow) -> _Content:
+    return _decode_member(row[4]).content
 
 
 def _is_wanted(value: object, membership: str | None, not_membership: str | None) -> bool:

@@ -4,7 +4,7 @@ from collections import Counter
 
 from homeserver.protocol.identifiers import ServerName
 from homeserver.rooms.head import RoomHead
-from homeserver.storage import joined_rooms
+from homeserver.storage import room_servers
 from homeserver.storage.database import Database
 
 
@@ -37,20 +37,18 @@ class ServersInRooms:
             return True
         return head.is_partial_state and server in await self._told(head)
 
-    async def others(self, head: RoomHead, own_name: ServerName) -> list[ServerName]:
-        """Return the other servers, those with the most users first."""
+    async def all(self, head: RoomHead) -> list[ServerName]:
+        """Return the servers, those with the most users first."""
         counts = joined_servers(head)
         if head.is_partial_state:
             for server in await self._told(head):
                 counts.setdefault(server, 0)
-        return [server for server, _ in counts.most_common() if server != own_name]
+        return [server for server, _ in counts.most_common()]
+
+    async def others(self, head: RoomHead, own_name: ServerName) -> list[ServerName]:
+        """Return the same without this server."""
+        return [server for server in await self.all(head) if server != own_name]
 
     async def _told(self, head: RoomHead) -> list[ServerName]:
         async with self._database.connection("servers_in_room") as connection:
-            joins = await joined_rooms.partial_joins(connection)
-        return [
-            server
-            for each in joins
-            if each.room_nid == head.room_nid
-            for server in each.servers_in_room
-        ]
+            return await room_servers.servers_told(connection, head.room_nid)

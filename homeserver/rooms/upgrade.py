@@ -8,7 +8,7 @@ import secrets
 from collections.abc import Iterable, Sequence
 from typing import Final
 
-from homeserver.errors import InvalidParam, MatrixError, NotJoined, UnsupportedRoomVersion
+from homeserver.errors import BadState, InvalidParam, MatrixError, NotJoined, UnsupportedRoomVersion
 from homeserver.ports import MemberProfiles
 from homeserver.protocol.errors import AuthRefusal, InvalidEvent, InvalidIdentifier, InvalidJson
 from homeserver.protocol.event import Event, StateKey
@@ -69,6 +69,8 @@ class UpgradeRoom:
         self._user_rooms = user_rooms
         self._clock = clock
         self._server_name = server_name
+        # One upgrade at a time on this node, so that those that wait hold one connection.
+        self._turn = asyncio.Lock()
 
     async def upgrade(
         self,
@@ -79,8 +81,10 @@ class UpgradeRoom:
     ) -> RoomID:
         """Replace a room and return the ID of the new one.
 
-        Raises UnsupportedRoomVersion; InvalidParam: an additional creator is no user ID; NotJoined,
-        AuthRefusal: the user may not send the tombstone. Then nothing has changed.
+        Who asks while the room is being upgraded to that version shares the new room. Raises
+        UnsupportedRoomVersion; InvalidParam: an additional creator is no user ID; NotJoined,
+        AuthRefusal: the user may not send the tombstone; BadState: the room was upgraded to another
+        version meanwhile. Then nothing has changed.
         """
         rules = ROOM_VERSIONS.get(new_version)
         if rules is None:
@@ -88,12 +92,41 @@ class UpgradeRoom:
         creators = [requester.user_id]
         if rules.privileged_creators:
             creators += _additional(additional_creators, requester.user_id)
+        async with self._database.connection("room_upgrade") as connection:
+            known = await room_upgrade.tombstone_nid(connection, room_id)
+        await self._closable(requester, room_id)
+        # Beside the pool: what is done meanwhile needs connections of it.
+        async with (
+            self._turn,
+            self._database.dedicated() as connection,
+            connection.transaction(),
+        ):
+            await room_upgrade.lock_room(connection, room_id)
+            made = await room_upgrade.replacement(connection, room_id, known)
+            if made is None:
+                return await self._replace(requester, room_id, rules, creators)
+        if made.room_version != new_version:
+            raise BadState("The room has just been upgraded to another version")
+        return made.room_id
+
+    async def _closable(self, requester: Requester, room_id: RoomID) -> RoomHead:
+        """Return the head of a room that the user may upgrade. Raises NotJoined, AuthRefusal."""
         head = await self._heads.head(room_id)
         if head is None or head.membership_of(requester.user_id) != "join":
             raise NotJoined(room_id)
         # 1. "Checks that the user has permission to send m.room.tombstone events in the room."
         # The rules themselves decide, on an event that is not sent.
         await self._writer.builder.build(head, _tombstone(requester, room_id, room_id))
+        return head
+
+    async def _replace(
+        self,
+        requester: Requester,
+        room_id: RoomID,
+        rules: RoomVersionRules,
+        creators: list[UserID],
+    ) -> RoomID:
+        head = await self._closable(requester, room_id)
         # 2., 3. "Creates a replacement room… Replicates transferable state events".
         new_room_id = await self._create(head, rules, creators)
         # 4. "Moves any local aliases to the new room."

@@ -15,6 +15,7 @@ from homeserver.protocol.identifiers import UserID
 from homeserver.storage import key_histories, state
 from homeserver.storage.database import Connection, Database
 from homeserver.storage.events import EventRecord
+from homeserver.storage.history_stretches import LEAST
 from homeserver.storage.key_histories import KeyChange, VisibilityChange
 
 _decode = msgspec.json.Decoder().decode
@@ -28,7 +29,7 @@ _ORDER = (
 
 
 class FilledIn(NamedTuple):
-    """A visibility that begins within history that was filled in before position `pos`."""
+    """A visibility within history that was filled in before position `pos`."""
 
     pos: int
     sub: int
@@ -48,8 +49,10 @@ class RoomView(NamedTuple):
     memberships: Sequence[str | None]
     # The last position at which the user was joined; infinite while the user is.
     joined_until: float
-    # In order.
+    # Those that begin with an event; and those in which stretches of history begin that stand
+    # apart. Both in order.
     filled_in: Sequence[FilledIn] = ()
+    beginnings: Sequence[FilledIn] = ()
     # Positions at which the visibility changed with the state that others told of.
     told_at: frozenset[int] = frozenset()
 
@@ -81,14 +84,15 @@ class RoomView(NamedTuple):
 
         Before a change of the visibility, that is not known before they are there.
         """
-        if any(each.pos == pos and each.sub >= sub for each in self.filled_in):
+        if any(each.sub >= sub for each in self._changes_around(pos, sub)):
             return True
+        visibilities = [self.visibility_before(pos, sub - 1)]
+        older = [each for each in self.beginnings if each.pos == pos and each.sub < sub]
+        if older:
+            # What is missing ends where another stretch begins.
+            visibilities.append(older[-1].visibility)
         membership = self.memberships[bisect_left(self.membership_positions, pos) - 1]
-        return may_see_with(
-            [self.visibility_before(pos, min(sub, 0) - 1)],
-            [membership],
-            joined_since=self.joined_until > pos,
-        )
+        return may_see_with(visibilities, [membership], joined_since=self.joined_until > pos)
 
     def visibility_before(self, pos: int, sub: int) -> HistoryVisibility:
         """Return the visibility in the state before an event at a place.
@@ -98,17 +102,29 @@ class RoomView(NamedTuple):
         before = self.visibilities[bisect_left(self.visibility_positions, pos) - 1]
         if sub == 0:
             return before
-        stretch = [each for each in self.filled_in if each.pos == pos]
+        stretch = self._changes_around(pos, sub)
         older = [each for each in stretch if each.sub < sub]
         if older:
             return older[-1].visibility
         if stretch:
             # What was before the oldest change that is known is not.
             return HistoryVisibility.JOINED
+        beginning = next(
+            (each for each in self.beginnings if each.pos == pos and each.sub >= sub), None
+        )
+        if beginning is not None:
+            return beginning.visibility
         if pos not in self.told_at:
             return before
         after = self.visibilities[bisect_right(self.visibility_positions, pos) - 1]
         return max(before, after, key=_ORDER.index)
+
+    def _changes_around(self, pos: int, sub: int) -> list[FilledIn]:
+        """Return the changes in the stretch of filled-in history that a place is in."""
+        subs = [each.sub for each in self.beginnings if each.pos == pos]
+        newest = min((each for each in subs if each >= sub), default=0)
+        lowest = max((each for each in subs if each < sub), default=LEAST)
+        return [each for each in self.filled_in if each.pos == pos and lowest < each.sub <= newest]
 
 
 class Visibility:
@@ -158,7 +174,12 @@ def _view(
         # The create event itself is under the visibility of a room without any.
         FilledIn(each.pos, each.sub - each.is_create, _visibility_of(each))
         for each in visibilities
-        if each.sub < 0
+        if each.sub < 0 and each.beginning is None
+    ]
+    beginnings = [
+        FilledIn(each.pos, each.sub, HistoryVisibility(each.beginning))
+        for each in visibilities
+        if each.beginning is not None
     ]
     memberships: list[str | None] = [None]
     joined_until: float = 0
@@ -179,6 +200,7 @@ def _view(
         memberships,
         joined_until,
         filled_in,
+        beginnings,
         frozenset(each.pos for each in changes if not each.is_live),
     )
 

@@ -10,6 +10,7 @@ from homeserver.rooms.build import Built, EventBuilder
 from homeserver.rooms.event_cache import EventCache
 from homeserver.rooms.head import RoomHead
 from homeserver.rooms.heads import Heads, RoomSlot
+from homeserver.storage.event_writes import AlreadyStored
 from homeserver.streams.event_appender import EventAppender
 from homeserver.streams.log_writer import LogWriter, Lost
 
@@ -65,7 +66,7 @@ class RoomWriter:
                 committed = self._queue(slot, built)
             try:
                 await _ended(committed)
-            except Lost:
+            except (Lost, AlreadyStored):
                 continue
             return built
         raise MatrixError(503, "M_UNKNOWN", "The room is too busy, try again")
@@ -78,10 +79,12 @@ class RoomWriter:
                 if slot.written is not None:
                     await asyncio.wait([slot.written])
                 built = await build(await self._heads.loaded(slot, room_id))
+                if not built:
+                    return built
                 committed = self._queue(slot, built)
             try:
                 await _ended(committed)
-            except Lost:
+            except (Lost, AlreadyStored):
                 continue
             return built
         raise MatrixError(503, "M_UNKNOWN", "The room is too busy, try again")

@@ -1,5 +1,7 @@
 """What other servers may ask, put together: events and history, directories, users and keys."""
 
+from typing import NamedTuple
+
 from federation.room_rights import RoomRights
 from federation.routes.backfill import BackfillRoutes
 from federation.routes.events import EventRoutes
@@ -13,6 +15,7 @@ from homeserver.protocol.identifiers import ServerName
 from homeserver.rooms.servers_in_room import ServersInRooms
 from homeserver.run.parts import Parts
 from homeserver.services.backfill_history import BackfillHistory
+from homeserver.services.distant_history import DistantHistory
 from homeserver.services.openid_tokens import OpenIDTokens
 from homeserver.services.profile_access import ProfileAccess
 from homeserver.services.public_rooms import PublicRooms
@@ -26,18 +29,28 @@ def federation_query_routes(parts: Parts) -> list[object]:
     return [*_event_routes(parts), *_directory_routes(parts), *_user_routes(parts)]
 
 
-def backfill_of(parts: Parts) -> BackfillHistory:
+class History(NamedTuple):
+    """How history that is missing here is had from other servers."""
+
+    backfill: BackfillHistory
+    distant: DistantHistory
+
+
+def history_of(parts: Parts) -> History:
     """Put the fetching of history together; without federation nobody has any."""
-    base, receiving = parts.base, parts.receiving
-    return BackfillHistory(
+    base, receiving, heads = parts.base, parts.receiving, parts.rooms.heads
+    backfill = BackfillHistory(
         base.database,
-        parts.rooms.heads,
-        receiving.known,
+        heads,
         ServersInRooms(base.database),
         receiving.fill_gap,
-        parts.federation.event_peers,
         base.clock,
         ServerName(base.config.server.name),
+    )
+    by_time = parts.federation.event_peers
+    return History(
+        backfill,
+        DistantHistory(base.database, heads, receiving.known, backfill, receiving.jump, by_time),
     )
 
 

@@ -10,6 +10,9 @@ from collections.abc import AsyncIterator
 import msgspec
 
 from homeserver.config.model import Config
+from homeserver.run.run_marks import RunMarks
+from homeserver.services.shared_rate_limits import TELL_SECONDS, SharedRateLimits
+from homeserver.storage import follower_nodes
 from homeserver.storage.database import Database
 from homeserver.storage.embedded import EmbeddedPostgres
 from homeserver.storage.migrate import migrate
@@ -28,6 +31,7 @@ from homeserver.telemetry.log import get_logger
 from homeserver.telemetry.metrics import Metrics
 from homeserver.telemetry.shutdown import Shutdown
 from homeserver.telemetry.tasks import Tasks
+from homeserver.web.rate_limit import RateLimiter
 
 log = get_logger(__name__)
 
@@ -59,6 +63,7 @@ class Foundation(msgspec.Struct, frozen=True, kw_only=True):
     personal_rules: PersonalRuleIndex
     unread: UnreadCounts
     typing: TypingUsers
+    rate_limiter: RateLimiter
 
 
 class _DatabaseTimes:
@@ -102,7 +107,7 @@ async def foundation(
         stack.push_async_callback(tasks.stop)
         stack.push_async_callback(log_writer.drain)
         notifier = Notifier(tail)
-        node_id = _node_id()
+        node_id = await _marked_node_id(config, stack, database, clock)
         typing = TypingUsers(tail, notifier, bus, clock, node_id=node_id)
         personal_rules = PersonalRuleIndex(database, tail)
         ready = Foundation(
@@ -123,12 +128,47 @@ async def foundation(
             personal_rules=personal_rules,
             unread=UnreadCounts(database, tail, personal_rules),
             typing=typing,
+            rate_limiter=RateLimiter(clock, metrics, config.rate_limits),
         )
         await tail.start()
-        await bus.start(tail.heard, typing.heard)
+        await _listen(ready)
         tasks.every("tail poll", _POLL_SECONDS, tail.poll)
         tasks.every("typing expiry", EXPIRY_SECONDS, typing.expire)
         yield ready
+
+
+async def _listen(base: Foundation) -> None:
+    if isinstance(base.bus, LocalBus):
+        # Nobody else is there.
+        return
+    limits = SharedRateLimits(base.rate_limiter, base.bus, node_id=base.node_id)
+
+    def told(message: bytes) -> None:
+        if not limits.heard(message):
+            base.typing.heard(message)
+
+    await base.bus.start(base.tail.heard, told)
+    base.tasks.every("share rate limits", TELL_SECONDS, limits.tell)
+
+
+async def _marked_node_id(
+    config: Config, stack: contextlib.AsyncExitStack, database: Database, clock: Clock
+) -> str:
+    """Return the ID of this run, after what nodes held is free that were killed on this machine."""
+    node_id = _node_id()
+    marks = RunMarks(config.server.data_dir / "runs", node_id)
+    try:
+        dead = await asyncio.to_thread(marks.open)
+    except OSError as error:
+        log.warning("runs cannot be marked, leases of killed ones run out", error=str(error))
+        return node_id
+    stack.callback(marks.close)
+    if dead:
+        async with database.connection("follower_nodes") as connection:
+            await follower_nodes.bury(connection, dead, clock.now_ms())
+        await asyncio.to_thread(marks.forget, dead)
+        log.info("nodes were killed before", node_ids=dead)
+    return node_id
 
 
 def _node_id() -> str:

@@ -10,8 +10,8 @@ from homeserver.run.foundation import Foundation
 from homeserver.run.presence_layer import PresenceLayer
 from homeserver.run.room_layer import RoomLayer
 from homeserver.services.aggregations import Aggregations
-from homeserver.services.backfill_history import BackfillHistory
 from homeserver.services.closest_event import ClosestEvent
+from homeserver.services.distant_history import DistantHistory
 from homeserver.services.event_stream import EventStream
 from homeserver.services.followed_rooms import FollowedRooms
 from homeserver.services.initial_sync import InitialSync
@@ -30,7 +30,7 @@ def history_routes(
     aggregations: Aggregations,
     pages: RoomPages,
     presence: PresenceLayer,
-    backfill: BackfillHistory,
+    distant: DistantHistory,
 ) -> list[object]:
     """Return the objects whose endpoints look events up."""
     database, access, clock = base.database, rooms.access, base.clock
@@ -39,7 +39,7 @@ def history_routes(
         RoomEventRoutes(single_events),
         RelationRoutes(Relations(database, access, rooms.timeline, aggregations, clock)),
         ThreadRoutes(Threads(database, access, rooms.timeline, rooms.cache, aggregations, clock)),
-        TimestampToEventRoutes(ClosestEvent(database, access, backfill)),
+        TimestampToEventRoutes(ClosestEvent(database, access, distant)),
         PeekingEventRoutes(
             _event_stream(base, rooms, presence.news), single_events, presence.presence
         ),

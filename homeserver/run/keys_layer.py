@@ -15,6 +15,7 @@ from homeserver.services.key_queries import KeyQueries
 from homeserver.services.key_signatures import KeySignatures
 from homeserver.services.one_time_keys import OneTimeKeys
 from homeserver.services.reauthentication import Reauthentication
+from homeserver.services.remote_devices import RemoteDevices
 from homeserver.streams.device_list_index import DeviceListIndex
 from homeserver.streams.key_counts import KeyCounts
 
@@ -28,6 +29,7 @@ class KeysLayer(msgspec.Struct, frozen=True, kw_only=True):
     device_lists: DeviceLists
     counts: KeyCounts
     federated: FederatedKeys
+    remote_devices: RemoteDevices
 
 
 def keys_layer(base: Foundation, remote: RemoteKeys) -> KeysLayer:
@@ -37,13 +39,15 @@ def keys_layer(base: Foundation, remote: RemoteKeys) -> KeysLayer:
         base.database, base.tail, base.user_rooms, base.notifier, base.tasks, server_name
     )
     one_time_keys = OneTimeKeys(base.log_writer, remote, server_name)
+    remote_devices = RemoteDevices(base.database, base.log_writer, remote, base.tasks, server_name)
     return KeysLayer(
         uploads=DeviceKeyUploads(base.database, base.log_writer),
-        queries=KeyQueries(base.database, remote, server_name),
+        queries=KeyQueries(base.database, remote, remote_devices, server_name),
         one_time_keys=one_time_keys,
         device_lists=DeviceLists(base.database, base.user_rooms, base.partial_rooms, index),
         counts=KeyCounts(base.database, base.tail),
         federated=FederatedKeys(base.database, one_time_keys, server_name),
+        remote_devices=remote_devices,
     )
 
 

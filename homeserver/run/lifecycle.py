@@ -21,7 +21,7 @@ _STOP_SECONDS: Final = 9.5
 _SIGNALS: Final = (signal.SIGTERM, signal.SIGINT)
 # The interpreter's own are for small programs: with them a tenth of the CPU time of a busy
 # server goes into looking for cycles, of which requests make hardly any.
-_GC_THRESHOLDS: Final = (10_000, 20, 50)
+GC_THRESHOLDS: Final = (10_000, 20, 50)
 
 
 def run_until_stopped(serve: Callable[[], Coroutine[Any, Any, None]]) -> int:
@@ -32,7 +32,7 @@ def run_until_stopped(serve: Callable[[], Coroutine[Any, Any, None]]) -> int:
     """
     stop = _Stop()
     try:
-        gc.set_threshold(*_GC_THRESHOLDS)
+        gc.set_threshold(*GC_THRESHOLDS)
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
             return runner.run(_serve_until_signal(serve, stop))
     finally:

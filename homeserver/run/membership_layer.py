@@ -24,6 +24,7 @@ from homeserver.rooms.invite_permissions import InvitePermissions
 from homeserver.rooms.outside import OutsideMemberships
 from homeserver.rooms.receive.accept import AcceptEvent
 from homeserver.rooms.restricted import RestrictedJoins
+from homeserver.rooms.servers_in_room import ServersInRooms
 from homeserver.rooms.state_at_join import StatesAtJoin
 from homeserver.run.federation_layer import FederationLayer
 from homeserver.run.foundation import Foundation
@@ -57,12 +58,18 @@ def membership_layer(
     """Put it together."""
     signature = Signature(ServerName(base.config.server.name), signing_key)
     outside = receiving.outside
-    candidates = Candidates(outside, writing.heads, federation.policy, base.clock)
+    servers = ServersInRooms(base.database)
+    candidates = Candidates(outside, writing.heads, servers, federation.policy, base.clock)
     handshake = Handshake(federation.client, signature, base.clock)
     accept = AcceptEvent(writing.heads, receiving.known, receiving.take_events)
     previews = RoomPreviews(federation.event_signatures)
     completion = CompleteJoins(
-        base.database, receiving.new_rooms, federation.event_peers, federation.policy, base.tasks
+        base.database,
+        receiving.new_rooms,
+        federation.event_peers,
+        federation.policy,
+        base.tasks,
+        base.clock,
     )
     peers = FederatedRooms(
         federation.client,
@@ -134,5 +141,5 @@ def membership_routes(
         MakeMembershipRoutes(templates),
         SendMembershipRoutes(submissions, layer.signature.server_name),
         InviteRoutes(incoming),
-        ThirdPartyInviteRoutes(third_party_invites),
+        ThirdPartyInviteRoutes(third_party_invites, rooms),
     ]

@@ -51,7 +51,7 @@ def parts_of(
     web_push_key: VapidKey,
 ) -> Parts:
     """Put the parts of a node together; nothing of them runs yet."""
-    rate_limiter = RateLimiter(base.clock, base.metrics, base.config.rate_limits)
+    rate_limiter = base.rate_limiter
     accounts = account_layer(base, rate_limiter, signing_key)
     own_name = ServerName(base.config.server.name)
     profiles = Profiles(base.database, base.log_writer, federation.remote_users, own_name)

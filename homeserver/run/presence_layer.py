@@ -27,6 +27,7 @@ class PresenceLayer(msgspec.Struct, frozen=True, kw_only=True):
     news: PresenceNews | None
     writer: PresenceWriter
     remote: RemotePresence
+    index: PresenceIndex
 
 
 def presence_layer(base: Foundation) -> PresenceLayer:
@@ -38,7 +39,8 @@ def presence_layer(base: Foundation) -> PresenceLayer:
         database, base.log_writer, sessions, clock, node_id=secrets.token_hex(_NODE_ID_BYTES)
     )
     remote = RemotePresence(database, base.log_writer, clock)
-    news = PresenceNews(database, tail, PresenceIndex(database, tail, clock), clock)
+    index = PresenceIndex(database, tail, clock)
+    news = PresenceNews(database, tail, index, clock)
     if section.enabled:
         tail.follow(sessions.take)
         PresenceWakes(tail, base.notifier, base.tasks, clock)
@@ -60,4 +62,5 @@ def presence_layer(base: Foundation) -> PresenceLayer:
         news=news if section.enabled else None,
         writer=writer,
         remote=remote,
+        index=index,
     )

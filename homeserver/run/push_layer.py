@@ -20,6 +20,7 @@ from homeserver.services.push.delivery import Delivery
 from homeserver.services.push.digest import EmailDigests
 from homeserver.services.push.follower import SHARDS, PushFollower, follower_name
 from homeserver.services.push.outcomes import PushOutcomes
+from homeserver.services.push.outside_pushes import OutsidePushes
 from homeserver.services.push.pushed_users import PushedUsers
 from homeserver.services.push.sender import EXPIRY_SECONDS, POLL_SECONDS, PushSender
 from homeserver.services.push.unread_counts import PushCounts
@@ -37,6 +38,7 @@ class PushLayer(msgspec.Struct, frozen=True, kw_only=True):
 
     users: PushedUsers
     outcomes: PushOutcomes
+    outside: OutsidePushes
     delivery: Delivery
     sender: PushSender
     web_push_key: VapidKey
@@ -58,6 +60,7 @@ def push_layer(
     digests = EmailDigests(
         base.database,
         accounts.addresses.mail,
+        base.personal_rules,
         base.clock,
         base.metrics,
         ServerName(config.server.name),
@@ -69,6 +72,7 @@ def push_layer(
         delivery,
         digests,
         PushCounts(base.database, base.tail, base.unread, base.user_rooms),
+        base.personal_rules,
         base.tasks,
         base.clock,
         base.metrics,
@@ -77,9 +81,11 @@ def push_layer(
     )
     base.tasks.every("push poll", POLL_SECONDS, sender.poll)
     base.tasks.every("push expiry", EXPIRY_SECONDS, sender.expire)
+    outcomes = PushOutcomes(rooms.cache, base.personal_rules)
     return PushLayer(
-        users=PushedUsers(base.database, base.tail),
-        outcomes=PushOutcomes(rooms.cache, base.personal_rules),
+        users=PushedUsers(base.database, base.tail, rooms.heads),
+        outcomes=outcomes,
+        outside=OutsidePushes(base.database, outcomes),
         delivery=delivery,
         sender=sender,
         web_push_key=web_push_key,
@@ -95,7 +101,7 @@ def add_push_followers(
             shard,
             push.users,
             push.outcomes,
-            rooms.heads,
+            push.outside,
             rooms.cache,
             base.clock,
             push.sender.wake,
@@ -124,6 +130,7 @@ def push_routes(
         rooms.cache,
         base.personal_rules,
         push.outcomes,
+        push.outside,
         base.clock,
     )
     return [

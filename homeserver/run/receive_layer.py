@@ -8,6 +8,7 @@ import msgspec
 from homeserver.ports import EventPeers, EventSignatures
 from homeserver.protocol.identifiers import ServerName
 from homeserver.rooms.erasure import Erasure
+from homeserver.rooms.event_cache import EventCache
 from homeserver.rooms.heads import Heads
 from homeserver.rooms.outside import OutsideMemberships
 from homeserver.rooms.receive.ended_invites import EndedInvites
@@ -15,16 +16,23 @@ from homeserver.rooms.receive.extremities import Extremities
 from homeserver.rooms.receive.fill_gap import FillGap
 from homeserver.rooms.receive.gaps import Gaps
 from homeserver.rooms.receive.inbox import Inbox
+from homeserver.rooms.receive.inquiries import Inquiries
 from homeserver.rooms.receive.judge import Judge
+from homeserver.rooms.receive.jump import Jump
 from homeserver.rooms.receive.known import KnownEvents
 from homeserver.rooms.receive.new_room import NewRoom
 from homeserver.rooms.receive.outliers import Outliers
 from homeserver.rooms.receive.place import Placing
+from homeserver.rooms.receive.place_history import PlaceHistory
+from homeserver.rooms.receive.questions import OtherServers
 from homeserver.rooms.receive.resolution import StateResolver
-from homeserver.rooms.receive.stage import ReceiveEvents, ServerAcls
+from homeserver.rooms.receive.server_acls import ServerAcls
+from homeserver.rooms.receive.stage import ReceiveEvents
+from homeserver.rooms.receive.staging import Staging
 from homeserver.rooms.receive.states import RoomStates
 from homeserver.rooms.receive.take import TakeEvents
 from homeserver.rooms.server_visibility import ServerVisibility
+from homeserver.rooms.servers_in_room import ServersInRooms
 from homeserver.rooms.serving import AuthChains, History, StateBefore
 from homeserver.rooms.visibility import Visibility
 from homeserver.run.foundation import Foundation
@@ -52,6 +60,7 @@ class ReceiveLayer(msgspec.Struct, frozen=True, kw_only=True):
     state_before: StateBefore
     history: History
     fill_gap: FillGap
+    jump: Jump
 
 
 def receive_layer(
@@ -62,7 +71,9 @@ def receive_layer(
     cache, heads, keys = writing.cache, writing.heads, writing.state_keys
     known = KnownEvents(database, cache)
     states = RoomStates(database, writing.row_numbers, keys, StateResolver(database, cache))
-    outliers = Outliers(database, known, writing.row_numbers, peers, signatures)
+    outliers = Outliers(database, known, writing.row_numbers, peers, signatures, base.clock)
+    gaps = Gaps(known, outliers, keys, peers, signatures)
+    places = PlaceHistory(known, cache)
     judge, placing = Judge(known, cache), _placing(base, writing)
     take_events = TakeEvents(
         database,
@@ -76,15 +87,25 @@ def receive_layer(
         writing.row_numbers,
         placing,
         outliers,
-        Gaps(known, outliers, keys, peers, signatures),
+        gaps,
         writing.policy_servers,
+        base.clock,
     )
     extremities = Extremities(writing.writer, heads)
-    inbox = _inbox(base, heads, known, take_events, extremities)
     acls = ServerAcls(cache)
+    inbox = _inbox(base, heads, known, take_events, extremities, acls)
     outside = OutsideMemberships(database, writing.row_numbers, base.log_writer, base.tail)
+    own_name = ServerName(base.config.server.name)
     return ReceiveLayer(
-        receive=_entrance(base, heads, known, acls, signatures, inbox, outside),
+        receive=ReceiveEvents(
+            database,
+            heads,
+            known,
+            acls,
+            signatures,
+            inbox,
+            EndedInvites(outside, signatures, own_name),
+        ),
         inbox=inbox,
         take_events=take_events,
         new_rooms=_new_rooms(base, writing, known, judge, outliers, states, placing, take_events),
@@ -94,15 +115,19 @@ def receive_layer(
         states=states,
         extremities=extremities,
         outside=outside,
-        fill_gap=FillGap(database, known, cache, outliers, peers),
+        fill_gap=FillGap(database, known, places, outliers, peers),
+        jump=Jump(database, known, cache, outliers, gaps, places, peers, base.clock),
         auth_chains=AuthChains(database, known),
         state_before=StateBefore(database, known),
-        history=History(
-            database,
-            known,
-            ServerVisibility(database, cache, Visibility(database), Erasure(database, base.tail)),
-        ),
+        history=_history(base, known, cache),
     )
+
+
+def _history(base: Foundation, known: KnownEvents, cache: EventCache) -> History:
+    database = base.database
+    visibility = Visibility(database)
+    erasure = Erasure(database, base.tail)
+    return History(database, known, ServerVisibility(database, cache, visibility, erasure))
 
 
 def _placing(base: Foundation, writing: RoomWriting) -> Placing:
@@ -145,34 +170,24 @@ def _new_rooms(
     )
 
 
-def _entrance(
-    base: Foundation,
-    heads: Heads,
-    known: KnownEvents,
-    acls: ServerAcls,
-    signatures: EventSignatures,
-    inbox: Inbox,
-    outside: OutsideMemberships,
-) -> ReceiveEvents:
-    ended_invites = EndedInvites(outside, signatures, ServerName(base.config.server.name))
-    return ReceiveEvents(
-        base.database, heads, known, acls, signatures, inbox, ended_invites, base.clock
-    )
-
-
 def _inbox(
     base: Foundation,
     heads: Heads,
     known: KnownEvents,
     take_events: TakeEvents,
     extremities: Extremities,
+    acls: ServerAcls,
 ) -> Inbox:
     node_id = secrets.token_hex(_NODE_ID_BYTES)
+    staging = Staging(base.database, known, base.clock)
+    own_name = ServerName(base.config.server.name)
+    others = OtherServers(ServersInRooms(base.database), acls, own_name)
     return Inbox(
         base.database,
         heads,
-        known,
+        staging,
         take_events,
+        Inquiries(staging, heads, take_events, others, base.tasks, base.clock),
         extremities,
         base.tasks,
         base.clock,

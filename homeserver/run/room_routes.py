@@ -13,13 +13,13 @@ from client_api.routes.room_messages import RoomMessagesRoutes
 from client_api.routes.room_send import RoomSendRoutes
 from client_api.routes.room_state import RoomStateRoutes
 from homeserver.protocol.identifiers import ServerName
+from homeserver.run.federation_query_routes import History
 from homeserver.run.foundation import Foundation
 from homeserver.run.history_routes import history_routes
 from homeserver.run.presence_layer import PresenceLayer
 from homeserver.run.room_layer import RoomLayer
 from homeserver.run.space_routes import space_routes
 from homeserver.services.aggregations import Aggregations
-from homeserver.services.backfill_history import BackfillHistory
 from homeserver.services.canonical_alias import CanonicalAlias
 from homeserver.services.directory_aliases import DirectoryAliases
 from homeserver.services.directory_listing import DirectoryListing
@@ -46,12 +46,12 @@ def room_routes(
     invites: ThirdPartyInvites,
     filters: Filters,
     presence: PresenceLayer,
-    backfill: BackfillHistory,
+    history: History,
 ) -> list[object]:
     """Return the objects whose endpoints are those of rooms."""
     return [
         *_writing_routes(base, rooms, invites),
-        *_reading_routes(base, rooms, presence, backfill),
+        *_reading_routes(base, rooms, presence, history),
         *_directory_routes(base, rooms),
         *space_routes(base, rooms),
         FilterRoutes(filters),
@@ -86,20 +86,20 @@ def _writing_routes(base: Foundation, rooms: RoomLayer, invites: ThirdPartyInvit
 
 
 def _reading_routes(
-    base: Foundation, rooms: RoomLayer, presence: PresenceLayer, backfill: BackfillHistory
+    base: Foundation, rooms: RoomLayer, presence: PresenceLayer, history: History
 ) -> list[object]:
     pages = RoomPages(base.database, rooms.timeline, base.personal_rules)
-    history = HistoryPages(pages, backfill, rooms.visibility)
+    filled = HistoryPages(pages, history.backfill, history.distant, rooms.visibility, base.clock)
     aggregations = Aggregations(base.database, base.personal_rules, rooms.erasure)
     context = EventContext(
-        base.database, rooms.access, rooms.timeline, history, aggregations, base.clock
+        base.database, rooms.access, rooms.timeline, filled, aggregations, base.clock
     )
-    messages = Messages(rooms.access, history, rooms.read_state, aggregations, base.clock)
+    messages = Messages(rooms.access, filled, rooms.read_state, aggregations, base.clock)
     return [
         RoomMembersRoutes(rooms.access, rooms.read_state, base.clock),
         RoomMessagesRoutes(messages),
         RoomContextRoutes(context),
-        *history_routes(base, rooms, aggregations, pages, presence, backfill),
+        *history_routes(base, rooms, aggregations, pages, presence, history.distant),
     ]
 
 

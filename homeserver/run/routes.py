@@ -5,7 +5,7 @@ from client_api.routes.sync import SyncRoutes
 from homeserver.run.account_data_routes import account_data_routes
 from homeserver.run.account_layer import account_routes
 from homeserver.run.federation_layer import federation_routes
-from homeserver.run.federation_query_routes import backfill_of, federation_query_routes
+from homeserver.run.federation_query_routes import federation_query_routes, history_of
 from homeserver.run.foundation import Foundation
 from homeserver.run.health import HealthRoutes
 from homeserver.run.key_backup_routes import key_backup_routes
@@ -31,7 +31,7 @@ def routes_of(parts: Parts) -> list[object]:
     sync = sync_layer(base, rooms, parts.keys, presence=presence.news)
     return [
         *account_routes(base, accounts, rooms, parts.keys, parts.profiles, parts.push.web_push_key),
-        *room_routes(base, rooms, parts.invites, parts.filters, presence, backfill_of(parts)),
+        *room_routes(base, rooms, parts.invites, parts.filters, presence, history_of(parts)),
         *account_data_routes(base),
         *reading_routes(base, rooms),
         *federation_routes(base, parts.federation),

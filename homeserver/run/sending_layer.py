@@ -1,13 +1,13 @@
 """Sending to other servers, and taking what they send, put together."""
 
-from collections.abc import Sequence
-
 from federation.edus import ReceivedEdus, RoomGate
-from federation.remote_keys import FederationKeys
 from federation.routes.send_transaction import SendTransactionRoutes
+from federation.sending import backlog, presence_repeats
+from federation.sending.backlog import Backlog
 from federation.sending.catch_up import CatchUp
 from federation.sending.delivery import Deliveries
 from federation.sending.devices import DeviceUpdates
+from federation.sending.presence_repeats import PresenceRepeats
 from federation.sending.router import Router
 from federation.sending.sender import Sending, Shards
 from federation.sending.transactions import Transactions
@@ -17,9 +17,8 @@ from homeserver.run.parts import Parts
 from homeserver.run.reading_routes import receipts_of
 from homeserver.run.to_device_layer import to_device_of
 from homeserver.services import remote_devices
-from homeserver.services.remote_devices import ForgetRemoteDevices, RemoteDevices
+from homeserver.services.remote_devices import ForgetRemoteDevices
 from homeserver.services.typing_notifications import TypingNotifications
-from homeserver.storage.presence import PresenceState
 from homeserver.streams.ephemeral import TypingChange
 from homeserver.streams.followers import Followers
 from homeserver.streams.leases import Leases
@@ -41,7 +40,13 @@ def sending_of(parts: Parts) -> Sending:
         tells_presence=section.enabled and section.send_to_servers,
     )
     transactions = Transactions(
-        database, federation.client, parts.rooms.cache, DeviceUpdates(database), clock, own_name
+        database,
+        federation.client,
+        parts.rooms.cache,
+        DeviceUpdates(database),
+        clock,
+        base.metrics,
+        own_name,
     )
     deliveries = Deliveries(
         transactions,
@@ -55,6 +60,13 @@ def sending_of(parts: Parts) -> Sending:
     if base.config.federation.enabled:
         federation.destinations.on_wake(deliveries.wake)
         _follow(parts, router)
+        if router.tells_presence:
+            repeats = PresenceRepeats(parts.presence.index, router, clock, own_name)
+            tasks.every("federation presence", presence_repeats.ROUND_SECONDS, repeats.tell)
+        watch = Backlog(
+            database, base.tail, router, shards.held.values, clock, base.metrics, own_name
+        )
+        tasks.every("federation backlog", backlog.LOOK_SECONDS, watch.look)
     leases = Leases(database, clock, base.node_id, part="federation")
     return Sending(database, leases, shards, router, deliveries, tasks, clock, own_name)
 
@@ -66,11 +78,7 @@ def _follow(parts: Parts, router: Router) -> None:
     def types(change: TypingChange) -> None:
         tasks.spawn("federation typing", router.tell_typing(change))
 
-    def is_present(states: Sequence[PresenceState]) -> None:
-        tasks.spawn("federation presence", router.repeat_presence(states))
-
     parts.base.typing.follow_everywhere(types)
-    parts.presence.presence.follow(is_present)
 
 
 def transaction_routes(parts: Parts) -> list[object]:
@@ -78,13 +86,7 @@ def transaction_routes(parts: Parts) -> list[object]:
     base, rooms, receiving = parts.base, parts.rooms, parts.receiving
     if not base.config.federation.enabled:
         return []
-    devices = RemoteDevices(
-        base.database,
-        base.log_writer,
-        FederationKeys(parts.federation.client),
-        base.tasks,
-        ServerName(base.config.server.name),
-    )
+    devices = parts.keys.remote_devices
     base.tasks.every("remote device lists", remote_devices.RETRY_SECONDS, devices.retry)
     edus = ReceivedEdus(
         RoomGate(base.database, rooms.heads, receiving.acls),

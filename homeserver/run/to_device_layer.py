@@ -16,7 +16,8 @@ _EXPIRY_SECONDS: Final = 3600.0
 
 def to_device_of(base: Foundation) -> ToDevice:
     """Put together what takes messages, of clients and of other servers."""
-    return ToDevice(base.log_writer, base.clock, ServerName(base.config.server.name))
+    server_name = ServerName(base.config.server.name)
+    return ToDevice(base.database, base.log_writer, base.clock, server_name)
 
 
 def to_device_routes(base: Foundation, accounts: AccountLayer) -> list[object]:

@@ -8,9 +8,9 @@ from typing import Final
 from homeserver.errors import NotFound
 from homeserver.protocol.identifiers import RoomID, UserID
 from homeserver.protocol.sync_token import MAX_POSITION
-from homeserver.rooms.access import Access
+from homeserver.rooms.access import Access, RoomAccess
 from homeserver.rooms.timeline import MAX_SCANNED
-from homeserver.services.backfill_history import BackfillHistory
+from homeserver.services.distant_history import DistantHistory
 from homeserver.storage import event_times, events
 from homeserver.storage.database import Database
 from homeserver.storage.event_times import TimedEvent
@@ -24,10 +24,10 @@ _MAX_TS: Final = 2**53
 class ClosestEvent:
     """Finds events by their time, in the name of users."""
 
-    def __init__(self, database: Database, access: Access, backfill: BackfillHistory) -> None:
+    def __init__(self, database: Database, access: Access, distant: DistantHistory) -> None:
         self._database = database
         self._access = access
-        self._backfill = backfill
+        self._distant = distant
 
     async def find(
         self, user_id: UserID, room_id: RoomID, ts: int, *, forwards: bool
@@ -38,8 +38,18 @@ class ClosestEvent:
         is none.
         """
         access = await self._access.to_read(user_id, room_id)
-        if await self._backfill.fill_towards(access, ts, forwards=forwards):
+        record = await self._closest(access, ts, forwards=forwards)
+        known_ts = record.origin_server_ts if record is not None else None
+        if await self._distant.bring(access, ts, forwards=forwards, known_ts=known_ts):
             access = await self._access.to_read(user_id, room_id)
+            record = await self._closest(access, ts, forwards=forwards)
+        if record is None:
+            direction = "forward" if forwards else "backward"
+            raise NotFound(f"Unable to find event from {ts} in {direction} direction")
+        return record
+
+    async def _closest(self, access: RoomAccess, ts: int, *, forwards: bool) -> EventRecord | None:
+        """Return the closest of the events that are here."""
         ts_in_range = max(-_MAX_TS, min(ts, _MAX_TS))
         read = event_times.events_from if forwards else event_times.events_upto
         place = (ts_in_range, -1 if forwards else MAX_POSITION, 0)
@@ -54,8 +64,7 @@ class ClosestEvent:
             if len(rows) < _BATCH:
                 break
             place = _place_of(rows[-1])
-        direction = "forward" if forwards else "backward"
-        raise NotFound(f"Unable to find event from {ts} in {direction} direction")
+        return None
 
 
 def _place_of(row: TimedEvent) -> tuple[int, int, int]:

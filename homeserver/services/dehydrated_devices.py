@@ -48,10 +48,11 @@ class NewDehydratedDevice(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class MessagesPage(NamedTuple):
-    """Messages as JSON, in order, and the token for those after them."""
+    """Messages as JSON, in order, and the token for those after them, of which some may wait."""
 
     events: list[bytes]
     next_batch: str
+    has_more: bool
 
 
 class DehydratedDevices:
@@ -122,14 +123,16 @@ class DehydratedDevices:
         """
         match = None if token is None else _TOKEN.fullmatch(token)
         if token is not None and match is None:
-            raise InvalidParam("Unknown next_batch")
+            raise InvalidParam("Unknown token")
         async with self._database.connection("dehydrated_device") as connection:
             row = await dehydrated_devices.of_user(connection, user_id)
             if row is None or row.device_id != device_id:
                 raise Forbidden("This is not your dehydrated device")
             after = 0 if match is None else int(match[1])
-            page = await messages_after(connection, user_id, device_id, after, self._tail.position)
-        return MessagesPage(list(page.events), f"d{page.told_upto or after}")
+            now = self._tail.position
+            page = await messages_after(connection, user_id, device_id, after, now)
+        told_upto = page.told_upto or (now if page.events else after)
+        return MessagesPage(list(page.events), f"d{told_upto}", page.told_upto is not None)
 
     async def _replace(
         self,

@@ -75,15 +75,22 @@ class EventContext:
         event = await self._timeline.visible_event(access, event_id)
         matcher = EventMatcher(chosen)
         place = place_of(event)
+        budget = self._pages.budget()
         before = await self._pages.page(
             access,
             matcher,
+            budget,
             backwards=True,
             start=beyond(event, backwards=True),
             limit=limit // 2,
         )
         after = await self._pages.page(
-            access, matcher, backwards=False, start=place, limit=limit - limit // 2
+            access,
+            matcher,
+            budget.renew(),
+            backwards=False,
+            start=place,
+            limit=limit - limit // 2,
         )
         shown = [*reversed(before.records), event, *after.records]
         state_records = await self._state(access, matcher, chosen, shown)

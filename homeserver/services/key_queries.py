@@ -23,6 +23,7 @@ from homeserver.protocol.json_types import JsonObject, JsonValue
 from homeserver.services.key_objects import decode, encode
 from homeserver.services.local_keys import VisibleKeys, read_keys
 from homeserver.services.remote_answers import ask_servers, by_server, objects_in
+from homeserver.services.remote_devices import RemoteDevices
 from homeserver.storage import cross_signing, remote_devices
 from homeserver.storage.database import Connection, Database
 from homeserver.storage.remote_devices import RemoteListRow
@@ -31,9 +32,16 @@ from homeserver.storage.remote_devices import RemoteListRow
 class KeyQueries:
     """Answers `keys/query`: from here, from lists that are known, from other servers."""
 
-    def __init__(self, database: Database, remote: RemoteKeys, server_name: ServerName) -> None:
+    def __init__(
+        self,
+        database: Database,
+        remote: RemoteKeys,
+        remote_devices: RemoteDevices,
+        server_name: ServerName,
+    ) -> None:
         self._database = database
         self._remote = remote
+        self._remote_devices = remote_devices
         self._server_name = server_name
 
     async def query(
@@ -44,30 +52,37 @@ class KeyQueries:
         distant = {each: wanted[each] for each in wanted if each not in local}
         async with self._database.connection("keys_query") as connection:
             keys = await read_keys(connection, local, viewer)
-            known = await _read_known(connection, distant, keys)
+            known = await self._read_known(connection, distant, keys)
         unknown = {each: distant[each] for each in distant if each not in known}
         asked = await ask_servers(by_server(unknown), self._remote.query, timeout_ms)
         for server, answer in asked.answers.items():
             _take_answer(answer, [each for each in unknown if server_name_of(each) == server], keys)
+        if unknown:
+            # "When a server wishes to determine a remote user's device list for the first time":
+            # from here on it is kept.
+            answered = [each for each in unknown if server_name_of(each) in asked.answers]
+            await self._remote_devices.keep(answered, unknown.keys() - set(answered))
         if distant:
             async with self._database.connection("keys_query") as connection:
                 await _add_own_signatures(connection, viewer, list(distant), keys)
         return _encoded(keys, asked.failures)
 
+    async def _read_known(
+        self,
+        connection: Connection,
+        wanted: Mapping[UserID, Sequence[DeviceID]],
+        keys: VisibleKeys,
+    ) -> set[UserID]:
+        """Take what is known of users of other servers, and return of whom."""
+        if not wanted:
+            return set()
+        lists = await remote_devices.fresh_lists(connection, self._server_name, list(wanted))
+        for user_id, row in lists.items():
+            _take_list(row, wanted[user_id], keys)
+        return set(lists)
+
     def _is_local(self, user_id: UserID) -> bool:
         return server_name_of(user_id) == self._server_name
-
-
-async def _read_known(
-    connection: Connection, wanted: Mapping[UserID, Sequence[DeviceID]], keys: VisibleKeys
-) -> set[UserID]:
-    """Take what is known of users of other servers, and return of whom."""
-    if not wanted:
-        return set()
-    lists = await remote_devices.fresh_lists(connection, list(wanted))
-    for user_id, row in lists.items():
-        _take_list(row, wanted[user_id], keys)
-    return set(lists)
 
 
 def _take_list(row: RemoteListRow, device_ids: Sequence[DeviceID], keys: VisibleKeys) -> None:

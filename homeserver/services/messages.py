@@ -72,6 +72,7 @@ class Messages:
         page = await self._pages.page(
             access,
             EventMatcher(wanted.filter),
+            self._pages.budget(),
             backwards=wanted.backwards,
             start=start,
             stop=wanted.stop,

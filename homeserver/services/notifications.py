@@ -6,6 +6,7 @@ from typing import Final, NamedTuple
 
 import msgspec
 
+from homeserver.protocol.client_event import client_event
 from homeserver.protocol.errors import InvalidToken
 from homeserver.protocol.identifiers import RoomID, UserID
 from homeserver.protocol.push_rules.model import Action
@@ -15,6 +16,7 @@ from homeserver.rooms.event_cache import EventCache
 from homeserver.rooms.heads import Heads
 from homeserver.rooms.visibility import RoomView, Visibility
 from homeserver.services.push.outcomes import PushOutcomes
+from homeserver.services.push.outside_pushes import OutsidePushes, ToldInvite
 from homeserver.storage import events, notifications
 from homeserver.storage.database import Database
 from homeserver.storage.events import EventRecord
@@ -65,6 +67,7 @@ class Notifications:
         cache: EventCache,
         personal_rules: PersonalRuleIndex,
         outcomes: PushOutcomes,
+        outside: OutsidePushes,
         clock: Clock,
     ) -> None:
         self._database = database
@@ -74,6 +77,7 @@ class Notifications:
         self._cache = cache
         self._personal_rules = personal_rules
         self._outcomes = outcomes
+        self._outside = outside
         self._clock = clock
 
     async def page(
@@ -86,20 +90,35 @@ class Notifications:
         viewer = Viewer(user_id, requester.device_id, self._clock.now_ms())
         found: list[Notification] = []
         upto = MAX_POSITION if before is None else before
+        invites = await self._invites(user_id, upto, highlights_only)
         for _ in range(_MAX_BATCHES if rooms else 0):
             async with self._database.connection("notifications") as connection:
                 batch = await notifications.scan(connection, user_id, rooms, upto, _BATCH)
-            wanted = await self._notifying(user_id, memberships, batch, highlights_only)
+            reached = batch[-1].pos if len(batch) == _BATCH else 0
+            wanted = _newest_first(
+                await self._notifying(user_id, memberships, batch, highlights_only),
+                [invite for invite in invites if reached <= invite.pos < upto],
+            )
             room_left = limit - len(found)
             found += await self._rendered(viewer, memberships, wanted[:room_left])
             if len(wanted) > room_left:
                 return NotificationsPage(found, wanted[room_left - 1].pos)
             if len(batch) < _BATCH:
                 return NotificationsPage(found, None)
-            upto = batch[-1].pos
+            upto = reached
             if len(found) == limit:
                 break
         return NotificationsPage(found, upto if rooms else None)
+
+    async def _invites(
+        self,
+        user_id: UserID,
+        before: int,
+        highlights_only: bool,  # noqa: FBT001  passed on
+    ) -> list[ToldInvite]:
+        """Return the open invites from rooms that this server is not in."""
+        told = await self._outside.open_ones(user_id, before)
+        return [each for each in told if each.outcome.highlight or not highlights_only]
 
     async def _notifying(
         self,
@@ -136,12 +155,16 @@ class Notifications:
         self,
         viewer: Viewer,
         memberships: Mapping[int, MembershipRow],
-        chosen: Sequence[ScannedEvent],
+        chosen: Sequence[ScannedEvent | ToldInvite],
     ) -> list[Notification]:
+        nids = [each.event_nid for each in chosen if isinstance(each, ScannedEvent)]
         async with self._database.connection("notifications") as connection:
-            records = await events.events_by_nid(connection, [each.event_nid for each in chosen])
+            records = await events.events_by_nid(connection, nids)
         found = []
         for event in chosen:
+            if isinstance(event, ToldInvite):
+                found.append(_of_invite(event))
+                continue
             record = records.get(event.event_nid)
             if record is None:
                 continue
@@ -180,6 +203,22 @@ def parse_notification_token(text: str) -> int:
 def notification_token(position: int) -> str:
     """Return the token of what comes after the event at a position."""
     return f"n{position}"
+
+
+def _newest_first(
+    scanned: Sequence[ScannedEvent], invites: Sequence[ToldInvite]
+) -> list[ScannedEvent | ToldInvite]:
+    return sorted([*scanned, *invites], key=lambda each: each.pos, reverse=True)
+
+
+def _of_invite(told: ToldInvite) -> Notification:
+    invite = told.invite
+    event = client_event(invite.core, event_id=invite.event_id)
+    actions = told.outcome.actions
+    # Receipts are for who is in a room.
+    return Notification(
+        actions, event, is_read=False, room_id=invite.room_id, ts=invite.origin_server_ts
+    )
 
 
 _HERE: Final = frozenset({"join", "invite"})

@@ -3,6 +3,7 @@
 import base64
 import hashlib
 from collections.abc import Mapping
+from functools import cache
 from pathlib import Path
 from typing import Final
 
@@ -18,9 +19,7 @@ class Pages:
     """Renders the templates of this folder; whatever they are given is escaped."""
 
     def __init__(self) -> None:
-        self._templates: Final = Environment(
-            loader=FileSystemLoader(_TEMPLATES), autoescape=True, undefined=StrictUndefined
-        )
+        self._templates: Final = _environment()
 
     def render(
         self,
@@ -44,3 +43,11 @@ class Pages:
         # Constant text of this program, which must reach the browser as it was hashed.
         trusted = Markup(script)  # noqa: S704
         return self.render(template, {"script": trusted}, policy=policy)
+
+
+@cache
+def _environment() -> Environment:
+    # The templates belong to the program: each is compiled once in a process.
+    return Environment(
+        loader=FileSystemLoader(_TEMPLATES), autoescape=True, undefined=StrictUndefined
+    )

@@ -15,7 +15,7 @@ from homeserver.services.presence_news import PresenceNews
 from homeserver.services.presence_remote import RemotePresence
 from homeserver.services.presence_rules import Choice, PresenceName
 from homeserver.services.presence_sessions import PresenceSessions
-from homeserver.services.presence_writer import PresenceFollower, PresenceWriter
+from homeserver.services.presence_writer import PresenceWriter
 from homeserver.storage import presence
 from homeserver.storage.database import Database
 from homeserver.streams.tail import Tail
@@ -113,7 +113,3 @@ class Presence:
         """Take what another server says of its users, as far as they are in rooms known here."""
         if self._section.enabled:
             await self._remote.receive(origin, updates)
-
-    def follow(self, follower: PresenceFollower) -> None:
-        """Have changes of local users told, once for all nodes: to other servers."""
-        self._writer.follow(follower)

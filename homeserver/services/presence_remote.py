@@ -18,7 +18,7 @@ from homeserver.streams.log_writer import LogWriter
 from homeserver.telemetry.clock import Clock
 
 # A server that says nothing more of a user who is online has lost the user, or itself. Servers
-# that are alive say it again before, as this one does: see `presence_writer.REPEAT_MS`.
+# that are alive say it again before, as this one does.
 SILENT_MS: Final = 30 * 60_000
 # The same said again is written this often, so that the user is not taken for lost.
 _CONFIRM_MS: Final = 60_000

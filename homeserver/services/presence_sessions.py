@@ -110,10 +110,6 @@ class PresenceSessions:
     def __contains__(self, user_id: object) -> bool:
         return user_id in self._sessions
 
-    def users(self) -> Iterable[UserID]:
-        """Return who has clients here."""
-        return self._sessions.keys()
-
     def begin_sync(self, user_id: UserID, device: str, connected: Connected) -> None:
         """Take a client as connected, in the state that it says, until `end_sync` and a grace."""
         now_ms = self._clock.now_ms()

@@ -4,9 +4,9 @@ Only changes are written, those of a second in one transaction. Spec: client-ser
 """
 
 import asyncio
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from functools import partial
-from typing import Final, NamedTuple, TypeAlias
+from typing import Final, NamedTuple
 
 from homeserver.protocol.identifiers import UserID
 from homeserver.services.presence_rules import Choice, is_told, updated_local
@@ -14,7 +14,7 @@ from homeserver.services.presence_sessions import ACTIVE_MS, PresenceSessions, S
 from homeserver.storage import accounts, log, presence, presence_nodes
 from homeserver.storage.accounts import AccountRow
 from homeserver.storage.database import Database, Transaction
-from homeserver.storage.presence import PresenceRow, PresenceState
+from homeserver.storage.presence import PresenceRow
 from homeserver.streams.log_writer import LogWriter
 from homeserver.telemetry.clock import Clock
 
@@ -23,13 +23,8 @@ FLUSH_SECONDS: Final = 1.0
 # What a node has seen counts until it has failed to say three times that it is alive.
 BEAT_SECONDS: Final = 15.0
 ALIVE_MS: Final = 45_000
-# Other servers forget users of whom they do not hear for half an hour.
-REPEAT_MS: Final = 25 * 60_000
 # Of users in one transaction.
 MAX_USERS: Final = 500
-
-# Is told of changes of local users, once for all nodes: on the node that has written them.
-PresenceFollower: TypeAlias = Callable[[Sequence[PresenceState]], None]
 
 
 class Written(NamedTuple):
@@ -59,15 +54,8 @@ class PresenceWriter:
         self._clock = clock
         self._node_id = node_id
         self._alive_until_ms = 0
-        self._followers: list[PresenceFollower] = []
-        # When followers were told last of the users of this node.
-        self._told_ms: dict[UserID, int] = {}
         # One at a time, so that what is written last is what was seen last.
         self._writing = asyncio.Lock()
-
-    def follow(self, follower: PresenceFollower) -> None:
-        """Have a follower told of changes that this node has written."""
-        self._followers.append(follower)
 
     async def flush(self) -> None:
         """Write what has changed since the last time."""
@@ -103,7 +91,6 @@ class PresenceWriter:
         async with self._writing:
             await self._stay_alive()
             await self._end_dead_nodes()
-            await self._repeat()
 
     async def _end_dead_nodes(self) -> None:
         while True:
@@ -117,7 +104,7 @@ class PresenceWriter:
             written = await self._database.run_transaction(
                 partial(self._end_nodes, dead=dead, user_ids=users), "presence"
             )
-            await self._tell(written)
+            self._tell(written)
 
     async def _stay_alive(self) -> None:
         now_ms = self._clock.now_ms()
@@ -142,14 +129,6 @@ class PresenceWriter:
                 if account is None or is_barred(account):
                     self._sessions.drop(user_id)
 
-    async def _repeat(self) -> None:
-        """Tell followers again of who is still there, of whom they have not heard for long."""
-        users, now_ms = set(self._sessions.users()), self._clock.now_ms()
-        self._told_ms = {user: ts for user, ts in self._told_ms.items() if user in users}
-        due = [user for user in users if now_ms - self._told_ms.get(user, 0) >= REPEAT_MS]
-        if due and self._followers:
-            await self._tell_followers(due)
-
     async def _write(
         self, changes: Sequence[SeenChange], choices: Mapping[UserID, Choice]
     ) -> int | None:
@@ -158,7 +137,7 @@ class PresenceWriter:
         )
         for row in written.rows:
             self._sessions.told(row.user_id, row.presence)
-        await self._tell(written)
+        self._tell(written)
         return written.position
 
     async def _write_seen(
@@ -201,20 +180,9 @@ class PresenceWriter:
         ]
         return await store(tx, locked, rows)
 
-    async def _tell(self, written: Written) -> None:
-        if written.position is None:
-            return
-        self._log_writer.announce(written.position)
-        if self._followers:
-            await self._tell_followers(written.told)
-
-    async def _tell_followers(self, user_ids: Sequence[UserID]) -> None:
-        async with self._database.connection("presence") as connection:
-            states = await presence.states_of(connection, user_ids)
-        now_ms = self._clock.now_ms()
-        self._told_ms.update((state.user_id, now_ms) for state in states)
-        for follower in self._followers:
-            follower(states)
+    def _tell(self, written: Written) -> None:
+        if written.position is not None:
+            self._log_writer.announce(written.position)
 
 
 def is_barred(account: AccountRow) -> bool:

@@ -4,7 +4,7 @@ Spec: server-server-api/#device-management
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Collection
 from functools import partial
 from typing import Final
 
@@ -26,12 +26,14 @@ from homeserver.protocol.identifiers import (
     ServerName,
     UserID,
     parse_device_id,
+    server_name_of,
 )
 from homeserver.protocol.json_types import JsonObject, JsonValue
 from homeserver.services.key_objects import encode
 from homeserver.storage import remote_device_updates as updates
 from homeserver.storage.database import Database, Transaction
 from homeserver.storage.log import append_user_change
+from homeserver.storage.remote_device_updates import WANTED, ListState
 from homeserver.storage.remote_devices import RemoteDeviceRow
 from homeserver.streams.entries import (
     CROSS_SIGNING_CHANGED,
@@ -49,9 +51,13 @@ log = get_logger(__name__)
 FOLLOWER_NAME: Final = "remote device lists"
 # How often lists are asked for whose servers did not answer, and how many of them.
 RETRY_SECONDS: Final = 60.0
-_MAX_RETRIED: Final = 50
-# Questions to other servers at once.
+_MAX_RETRIED: Final = 100
+# Questions to other servers at once, and of them to one: who is slow keeps nobody waiting.
 _MAX_ASKING: Final = 10
+_MAX_ASKING_ONE: Final = 2
+# Questions to one server that wait for their turn. Of the others it is kept in mind in the
+# database that they are to be put; until then clients have the server asked for the keys.
+_MAX_WAITING: Final = 100
 # Beyond this no device of a user is kept: the specification has no limit, and bots make many.
 MAX_DEVICES: Final = 2_000
 _MAX_NAME: Final = 255
@@ -77,6 +83,8 @@ class RemoteDevices:
         # Whether somebody has found out, since the question was put, that there is more.
         self._asking: dict[UserID, bool] = {}
         self._slots = asyncio.Semaphore(_MAX_ASKING)
+        # Of servers to which questions wait.
+        self._turns: dict[ServerName, _Turns] = {}
 
     async def receive_update(self, _origin: ServerName, update: DeviceListUpdate) -> None:
         """Take a change of one device. If an earlier one is missing, the list is asked for."""
@@ -85,7 +93,23 @@ class RemoteDevices:
 
     async def receive_signing_keys(self, _origin: ServerName, update: SigningKeyUpdate) -> None:
         """Take new cross-signing keys; keys that are wrong are as if they were not there."""
-        await self._commit(partial(self._apply_signing_keys, update=update))
+        if await self._commit(partial(self._apply_signing_keys, update=update)):
+            self._ask(update.user_id)
+
+    async def keep(self, answered: Collection[UserID], unanswered: Collection[UserID] = ()) -> None:
+        """Begin to keep the lists of users whose keys clients have asked for.
+
+        Of those with whom a room is shared. Whoever was told no answer is told when there is one.
+        """
+        new: list[UserID] = []
+        async with self._database.connection("remote_devices") as connection:
+            for users, stream_id in ((answered, WANTED), (unanswered, 0)):
+                if users:
+                    new += await updates.add_wanted(
+                        connection, self._own_name, list(users), stream_id
+                    )
+        for user_id in new:
+            self._ask(user_id)
 
     async def retry(self) -> None:
         """Ask again for lists that could not be had."""
@@ -107,19 +131,22 @@ class RemoteDevices:
         if not await updates.shares_room(tx, self._own_name, user_id):
             return None, False
         state = await updates.lock_list(tx, user_id)
-        if state is not None and not state.is_stale and update.stream_id <= state.stream_id:
+        # Whoever names no earlier one begins a sequence: some servers with each update, to have the
+        # list asked for, and all with the same number.
+        is_known = state is not None and not state.is_stale and bool(update.prev_id)
+        if is_known and state is not None and update.stream_id <= state.stream_id:
             return None, False
         device = _device_of(update)
         # "If a server receives an EDU which refers to a prev_id it does not recognise, it must
         # resynchronise its list". What it knows is all up to the newest.
         is_next = (
-            state is not None
-            and not state.is_stale
+            is_known
+            and state is not None
             and all(each <= state.stream_id for each in update.prev_id)
             and (update.deleted or device is not None)
         )
         if not is_next:
-            await updates.mark_stale(tx, user_id)
+            await updates.mark_stale(tx, user_id, update.stream_id)
         elif device is None:
             await updates.delete_device(tx, user_id, update.device_id)
         else:
@@ -138,43 +165,61 @@ class RemoteDevices:
     ) -> tuple[int | None, bool]:
         user_id = update.user_id
         master, self_signing = _cross_signing(user_id, update.master_key, update.self_signing_key)
-        if master is None and self_signing is None:
+        # Without the master key it cannot be told who has signed the other: the list has both.
+        is_half = update.master_key is None and update.self_signing_key is not None
+        if master is None and not is_half:
             return None, False
         if not await updates.shares_room(tx, self._own_name, user_id):
             return None, False
-        await updates.lock_list(tx, user_id)
-        await updates.set_cross_signing(tx, user_id, master, self_signing)
-        return await append_user_change(tx, user_id, CROSS_SIGNING_CHANGED), False
+        state = await updates.lock_list(tx, user_id)
+        if is_half:
+            await updates.mark_stale(tx, user_id, 0 if state is None else state.stream_id)
+        else:
+            await updates.set_cross_signing(tx, user_id, master, self_signing)
+        return await append_user_change(tx, user_id, CROSS_SIGNING_CHANGED), is_half
 
     def _ask(self, user_id: UserID) -> None:
         if user_id in self._asking:
             self._asking[user_id] = True
             return
+        turns = self._turns.setdefault(server_name_of(user_id), _Turns())
+        if turns.waiting >= _MAX_WAITING:
+            return
+        turns.waiting += 1
         self._asking[user_id] = False
-        self._tasks.spawn("remote device list", self._ask_until_known(user_id))
+        self._tasks.spawn("remote device list", self._ask_until_known(user_id, turns))
 
-    async def _ask_until_known(self, user_id: UserID) -> None:
+    async def _ask_until_known(self, user_id: UserID, turns: "_Turns") -> None:
         try:
-            while await self._resync(user_id) and self._asking[user_id]:
-                self._asking[user_id] = False
+            async with turns.slots, self._slots:
+                while await self._resync(user_id) and self._asking[user_id]:
+                    self._asking[user_id] = False
         finally:
             del self._asking[user_id]
+            turns.waiting -= 1
+            if not turns.waiting:
+                self._turns.pop(server_name_of(user_id), None)
 
     async def _resync(self, user_id: UserID) -> bool:
-        """Ask for a list once; whether its server has answered."""
+        """Ask for a list once; whether its server has answered, or nobody wants it any more."""
+        async with self._database.connection("remote_devices") as connection:
+            before = await updates.state_of(connection, user_id)
+        if before is None:
+            return True
         try:
-            async with self._slots:
-                answer = await self._remote.devices(user_id)
+            answer = await self._remote.devices(user_id)
         except (RemoteError, MatrixError) as error:
             # It stays stale: clients that ask for the keys have the server asked then.
             log.info("device list cannot be had", user_id=user_id, reason=str(error))
             return False
-        await self._commit(partial(self._take, user_id=user_id, answer=answer))
+        work = partial(self._take, user_id=user_id, before=before, answer=answer)
+        await self._commit(work)
         return True
 
     async def _take(
-        self, tx: Transaction, *, user_id: UserID, answer: JsonObject
+        self, tx: Transaction, *, user_id: UserID, before: ListState, answer: JsonObject
     ) -> tuple[int | None, bool]:
+        """Take a list; `before` is what was known when it was asked for."""
         stream_id = answer.get("stream_id")
         devices = answer.get("devices")
         if (
@@ -190,9 +235,25 @@ class RemoteDevices:
             if (row := _listed_device(user_id, each)) is not None
         }
         keys = _cross_signing(user_id, answer.get("master_key"), answer.get("self_signing_key"))
-        await updates.lock_list(tx, user_id)
-        await updates.replace_list(tx, user_id, stream_id, *keys, list(rows.values()))
+        now = await updates.lock_list(tx, user_id)
+        if now is None or (now != before and not now.is_stale and stream_id < now.stream_id):
+            # Another node was told more meanwhile.
+            return None, False
+        # An update that came meanwhile may not be in it.
+        state = ListState(stream_id, is_stale=now.is_stale and now != before)
+        await updates.replace_list(tx, user_id, state, *keys, list(rows.values()))
+        if now == before and before.stream_id == WANTED:
+            # Clients have been told the same as the answer to their question.
+            return None, False
         return await append_user_change(tx, user_id, DEVICE_KEYS_CHANGED), False
+
+
+class _Turns:
+    """The questions to one server."""
+
+    def __init__(self) -> None:
+        self.waiting = 0
+        self.slots = asyncio.Semaphore(_MAX_ASKING_ONE)
 
 
 class ForgetRemoteDevices:

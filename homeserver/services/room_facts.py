@@ -252,7 +252,7 @@ def _facts_of(
     return msgspec.structs.replace(
         facts_from_state(row.room_id, row.room_version, contents),
         joined=row.joined,
-        is_current=row.joined_here > 0 or row.joined == 0,
+        is_current=row.joined_here > 0 or (row.joined == 0 and not row.is_partial_state),
         is_joined_here=row.joined_here > 0,
         children=in_order(child for child in listed if child is not None),
     )

@@ -1,6 +1,6 @@
 """Sending messages to devices. Spec: client-server-api/#send-to-device-messaging"""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from hashlib import sha256
 from typing import Final
 
@@ -12,7 +12,14 @@ from homeserver.protocol.edu import MAX_MESSAGE_ID_LENGTH, DirectToDevice
 from homeserver.protocol.errors import InvalidJson
 from homeserver.protocol.identifiers import DeviceID, ServerName, UserID, server_name_of
 from homeserver.protocol.json_types import JsonObject
-from homeserver.storage.to_device import OutboundEdu, ToDeviceTarget, ToDeviceWrite
+from homeserver.storage import to_device
+from homeserver.storage.database import Database
+from homeserver.storage.to_device import (
+    CancelledRequest,
+    OutboundEdu,
+    ToDeviceTarget,
+    ToDeviceWrite,
+)
 from homeserver.streams.log_writer import LogWriter, Lost
 from homeserver.streams.to_device_appender import ToDeviceAppender
 from homeserver.telemetry.clock import Clock
@@ -26,13 +33,31 @@ MAX_TYPE_BYTES: Final = 255  # as of events: client-server-api/#size-limits
 # How long until another node is done with the same request.
 _RETRY_SECONDS: Final = 0.02
 
+# Requests that are cancelled when another device was faster: client-server-api/#key-requests
+_CANCELLABLE: Final = frozenset({"m.room_key_request", "m.secret.request"})
+# A device that was not seen for so long before a request has not got it: longer than a sync waits,
+# and than `services/last_seen.py` lags behind.
+_AWAY_MS: Final = 10 * 60_000
+
 _encode: Final = msgspec.json.Encoder().encode
+
+
+class _Request(msgspec.Struct):
+    action: str = ""
+    request_id: str = ""
+    requesting_device_id: str = ""
+
+
+_decode_request: Final = msgspec.json.Decoder(_Request).decode
 
 
 class ToDevice:
     """Takes messages to devices, of clients and of other servers."""
 
-    def __init__(self, log_writer: LogWriter, clock: Clock, server_name: ServerName) -> None:
+    def __init__(
+        self, database: Database, log_writer: LogWriter, clock: Clock, server_name: ServerName
+    ) -> None:
+        self._database = database
         self._log_writer = log_writer
         self._clock = clock
         self._server_name = server_name
@@ -99,9 +124,18 @@ class ToDevice:
         outbound: list[OutboundEdu],
     ) -> None:
         if not targets and not outbound:
-            return None
+            return
         now_ms = self._clock.now_ms()
         write = ToDeviceWrite(digest, sender, event_type, now_ms, targets, outbound)
+        await self._append(write)
+        cancelled = _cancelled(targets) if event_type in _CANCELLABLE else []
+        if cancelled:
+            async with self._database.connection("cancelled_to_device") as connection:
+                await to_device.delete_cancelled(
+                    connection, sender, event_type, cancelled, _AWAY_MS
+                )
+
+    async def _append(self, write: ToDeviceWrite) -> None:
         while True:
             try:
                 return await self._log_writer.append(self._appender, write)
@@ -109,6 +143,26 @@ class ToDevice:
                 # A client that has tried elsewhere in the meantime. Afterwards it is known whether
                 # that has succeeded.
                 await self._clock.sleep(_RETRY_SECONDS)
+
+
+def _cancelled(targets: Sequence[ToDeviceTarget]) -> list[CancelledRequest]:
+    """Return which requests are cancelled, as their JSON has what tells them from others."""
+    found: list[CancelledRequest] = []
+    for target in targets:
+        try:
+            request = _decode_request(target.content)
+        except msgspec.MsgspecError:
+            continue
+        if request.action == "request_cancellation":
+            found.append(
+                CancelledRequest(
+                    target.user_id,
+                    target.device_id,
+                    b'"request_id":' + _encode(request.request_id),
+                    b'"requesting_device_id":' + _encode(request.requesting_device_id),
+                )
+            )
+    return found
 
 
 def _targets(user_id: UserID, by_device: Mapping[str, JsonObject]) -> list[ToDeviceTarget]:

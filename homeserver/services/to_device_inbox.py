@@ -116,9 +116,10 @@ class ToDeviceInbox:
 async def messages_after(
     connection: Connection, user_id: UserID, device_id: DeviceID, after: int, upto: int
 ) -> ToDeviceBatch:
-    """Return the first messages at positions in (after, upto], and where they end, if any."""
-    rows = await to_device.messages_of(connection, user_id, device_id, after, upto, MAX_BATCH)
-    return ToDeviceBatch([_event(row) for row in rows], rows[-1].pos if rows else None)
+    """Return the first messages at positions in (after, upto]."""
+    return _batch(
+        await to_device.messages_of(connection, user_id, device_id, after, upto, MAX_BATCH + 1)
+    )
 
 
 def _batch(rows: Sequence[ToDeviceRow]) -> ToDeviceBatch:

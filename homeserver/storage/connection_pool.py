@@ -16,7 +16,11 @@ class PoolClosed(Exception):
 
 
 class ConnectionPool:
-    """At most `maximum` connections, made when they are needed and kept."""
+    """At most `maximum` connections, made when they are needed and kept.
+
+    One is made at a time: whoever waits meanwhile takes one that comes back, which is sooner, so
+    that a burst of short uses does not end in as many connections.
+    """
 
     def __init__(
         self, connect: Callable[[], Awaitable[Any]], *, maximum: int, wait_seconds: float
@@ -51,11 +55,15 @@ class ConnectionPool:
                 if not connection.is_closed():
                     self._lent.add(connection)
                     return connection
-            if len(self._lent) + self._connecting < self._maximum:
+            if self._has_room and not self._connecting:
                 return await self._lend_new()
             connection = await self._wait()
             if connection is not None:
                 return connection
+
+    @property
+    def _has_room(self) -> bool:
+        return len(self._lent) + self._connecting < self._maximum
 
     def take_back(self, connection: Any) -> None:
         """Take a connection back; one that is broken, or in a transaction, is dropped."""
@@ -97,6 +105,8 @@ class ConnectionPool:
             connection.terminate()
             raise PoolClosed
         self._lent.add(connection)
+        if self._has_room:
+            self._wake_one(None)
         return connection
 
     async def _wait(self) -> Any:

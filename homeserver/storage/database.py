@@ -141,13 +141,18 @@ class Database:
         Raises DatabaseUnavailable when it does not come up in `startup_wait_ms`, or refuses us;
         UnsuitableDatabase when it is too old or not in UTF-8.
         """
-        await _wait_for_server(self._dsn, self._settings, self._clock)
-        self._pool = ConnectionPool(
+        pool = ConnectionPool(
             self._connect,
             maximum=self._settings.max_connections,
             wait_seconds=self._settings.acquire_timeout_ms / 1000,
         )
-        await self._pool.warm(self._settings.min_connections)
+        try:
+            await _wait_for_server(pool, self._settings, self._clock)
+            await pool.warm(self._settings.min_connections)
+        except BaseException:
+            await pool.close(_CLOSE_SECONDS)
+            raise
+        self._pool = pool
 
     async def close(self) -> None:
         """Close all connections, letting running statements end for at most five seconds."""
@@ -283,11 +288,14 @@ def _session_settings(settings: DatabaseSection) -> Mapping[str, str]:
     }
 
 
-async def _wait_for_server(dsn: str, settings: DatabaseSection, clock: Clock) -> None:
+async def _wait_for_server(pool: ConnectionPool, settings: DatabaseSection, clock: Clock) -> None:
     deadline = clock.monotonic() + settings.startup_wait_ms / 1000
     while True:
         try:
-            connection = await asyncpg.connect(dsn, timeout=settings.connect_timeout_ms / 1000)
+            connection = await pool.lend()
+        except asyncpg.UndefinedObjectError as error:
+            # It does not know one of our session settings.
+            raise UnsuitableDatabase(f"PostgreSQL is too old: {error}") from error
         except (*_NEVER_BY_WAITING, asyncpg.ClientConfigurationError, ValueError) as error:
             raise DatabaseUnavailable(_explain(error)) from error
         except (*_SERVER_AWAY, OSError) as error:
@@ -298,7 +306,7 @@ async def _wait_for_server(dsn: str, settings: DatabaseSection, clock: Clock) ->
         try:
             return await _require_suitable(connection)
         finally:
-            await connection.close()
+            pool.take_back(connection)
 
 
 async def _require_suitable(connection: Any) -> None:

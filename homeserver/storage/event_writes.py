@@ -5,6 +5,8 @@ Each tuple has the fields of the composite type of the same name in migrations/0
 
 from typing import NamedTuple
 
+import asyncpg
+
 from homeserver.storage.database import Connection
 
 OUTLIER = 1
@@ -192,8 +194,20 @@ _APPEND = """
 """
 
 
+class AlreadyStored(Exception):
+    """An event of a batch has meanwhile been stored under another number, as an outlier."""
+
+
 async def append_events(connection: Connection, batch: EventBatch) -> AppendResult:
-    """Write a batch in one statement, which is one transaction unless one is open already."""
-    row = await connection.fetchrow(_APPEND, *batch)
+    """Write a batch in one statement, which is one transaction unless one is open already.
+
+    Raises AlreadyStored: nothing is written.
+    """
+    try:
+        row = await connection.fetchrow(_APPEND, *batch)
+    except asyncpg.UniqueViolationError as error:
+        if error.constraint_name != "events_event_id_key":
+            raise
+        raise AlreadyStored from error
     assert row is not None
     return AppendResult(row["base_pos"], frozenset(row["lost"]))

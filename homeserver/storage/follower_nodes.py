@@ -20,6 +20,19 @@ async def leave(connection: Connection, node_id: str, part: str) -> None:
     )
 
 
+async def bury(connection: Connection, node_ids: Sequence[str], now_ms: int) -> None:
+    """Free what nodes hold that are known to be dead."""
+    await connection.execute(
+        """
+        WITH gone AS (DELETE FROM follower_nodes WHERE node_id = ANY ($1::text[]))
+        UPDATE followers SET lease_node = NULL, lease_until_ms = $2
+        WHERE lease_node = ANY ($1::text[])
+        """,
+        list(node_ids),
+        now_ms,
+    )
+
+
 async def forget_dead(connection: Connection, before_ms: int) -> None:
     """Delete what nodes have left that died before a time, and that have not come back."""
     await connection.execute(

@@ -6,6 +6,7 @@ from typing import NamedTuple
 from homeserver.protocol.identifiers import EventID
 from homeserver.storage.database import Connection, Transaction
 from homeserver.storage.event_writes import RelationWrite
+from homeserver.storage.history_stretches import BEGINNINGS, LEAST, Bounds
 
 # What one request to another server can name.
 _MAX_MISSING = 50
@@ -14,7 +15,8 @@ _MAX_MISSING = 50
 class HistoryGap(NamedTuple):
     """Missing prev events of the events at one position, in history filled in before among them.
 
-    The gap is right before (pos, sub), the oldest event at that position, whose time is `ts`.
+    The gap is right before (pos, sub), the oldest event of a stretch at that position, whose time
+    is `ts`; `depth` is the greatest of the events that miss something.
     """
 
     pos: int
@@ -22,28 +24,41 @@ class HistoryGap(NamedTuple):
     ts: int
     child_nid: int
     missing: Sequence[EventID]
+    depth: int
 
 
 async def gaps_of(connection: Connection, room_nid: int) -> list[HistoryGap]:
     """Return the gaps of a room, the newest first."""
     rows = await connection.fetch(
         """
-        SELECT g.pos, o.sub, o.origin_server_ts, g.child_nid, g.missing[:$2] AS missing
-        FROM (
-            SELECT c.pos, max(b.child_nid) AS child_nid,
-                   array_agg(b.event_id ORDER BY c.depth DESC) AS missing
+        WITH extremity AS (
+            SELECT b.event_id, b.child_nid, c.pos, c.sub, c.depth,
+                   b.event_id = ANY ($3::text[]) AS is_beginning
             FROM backward_extremities b JOIN events c ON c.event_nid = b.child_nid
             WHERE b.room_nid = $1 AND c.pos IS NOT NULL
-            GROUP BY c.pos
+        )
+        SELECT g.pos, o.sub, o.origin_server_ts, g.child_nid, g.missing[:$2] AS missing, g.depth
+        FROM (
+            SELECT x.pos, l.sub, max(x.child_nid) AS child_nid, max(x.depth) AS depth,
+                   array_agg(x.event_id ORDER BY x.depth DESC) AS missing
+            FROM extremity x
+            CROSS JOIN LATERAL (
+                SELECT coalesce(max(y.sub), $4) AS sub FROM extremity y
+                WHERE y.is_beginning AND y.pos = x.pos AND y.sub < x.sub
+            ) l
+            WHERE NOT x.is_beginning
+            GROUP BY x.pos, l.sub
         ) g
         CROSS JOIN LATERAL (
             SELECT e.sub, e.origin_server_ts FROM events e
-            WHERE e.room_nid = $1 AND e.pos = g.pos ORDER BY e.sub LIMIT 1
+            WHERE e.room_nid = $1 AND e.pos = g.pos AND e.sub > g.sub ORDER BY e.sub LIMIT 1
         ) o
-        ORDER BY g.pos DESC
+        ORDER BY g.pos DESC, o.sub DESC
         """,
         room_nid,
         _MAX_MISSING,
+        BEGINNINGS,
+        LEAST,
     )
     return [HistoryGap(*row) for row in rows]
 
@@ -65,19 +80,24 @@ async def next_place(
     return (row["pos"], row["sub"]) if row else None
 
 
-async def place_history(
-    tx: Transaction, room_nid: int, pos: int, event_nids: Sequence[int]
-) -> set[int]:
-    """Put outliers into the timeline before what is at a position, the newest of them first.
-
-    Rejected ones stay outside. Returns the numbers of those that now have a place.
-    """
+async def lock_history(tx: Transaction, room_nid: int) -> None:
+    """Let nobody else put history into a room, nor write to it, until the transaction ends."""
     await tx.execute("SELECT FROM rooms WHERE room_nid = $1 FOR UPDATE", room_nid)
+
+
+async def place_history(
+    tx: Transaction, room_nid: int, pos: int, within: Bounds, event_nids: Sequence[int]
+) -> set[int]:
+    """Put outliers into the timeline below `within.oldest`, the newest of them first.
+
+    Rejected ones stay outside, and all of them where there is not the space. Returns the numbers
+    of those that now have a place.
+    """
+    if within.oldest - len(event_nids) <= within.lowest:
+        return set()
     rows = await tx.fetch(
         """
-        WITH oldest AS (
-            SELECT min(e.sub) AS sub FROM events e WHERE e.room_nid = $1 AND e.pos = $2
-        ), counted AS (
+        WITH counted AS (
             -- Nothing of history is unread.
             SELECT coalesce(max(c.notify_seq), 0) AS notify_seq,
                    coalesce(max(c.highlight_seq), 0) AS highlight_seq
@@ -88,19 +108,20 @@ async def place_history(
             ) c
         ), wanted AS (
             SELECT e.event_nid, row_number() OVER (ORDER BY w.ord) AS ord
-            FROM unnest($3::bigint[]) WITH ORDINALITY AS w(event_nid, ord)
+            FROM unnest($4::bigint[]) WITH ORDINALITY AS w(event_nid, ord)
             JOIN events e ON e.event_nid = w.event_nid
             WHERE e.room_nid = $1 AND e.pos IS NULL AND e.flags & 3 = 1
         )
         UPDATE events e
-        SET pos = $2, sub = oldest.sub - wanted.ord, flags = e.flags & ~1,
+        SET pos = $2, sub = $3 - wanted.ord, flags = e.flags & ~1,
             notify_seq = counted.notify_seq, highlight_seq = counted.highlight_seq
-        FROM wanted, oldest, counted
+        FROM wanted, counted
         WHERE e.event_nid = wanted.event_nid
         RETURNING e.event_nid
         """,
         room_nid,
         pos,
+        within.oldest,
         list(event_nids),
     )
     return {row["event_nid"] for row in rows}

@@ -65,17 +65,25 @@ class PartialJoin(NamedTuple):
     join_event_id: EventID
     state_nid: int
     servers_in_room: Sequence[ServerName]
+    # By the clock of the node that has joined.
+    joined_ts: int
 
 
-async def begin_partial(
-    connection: Connection,
-    room_nid: int,
-    join_nid: int,
-    state_nid: int,
-    servers_in_room: Sequence[ServerName],
-) -> None:
-    """Note that a room's state is incomplete, or about to be."""
-    await connection.execute(
+class Arrival(NamedTuple):
+    """The join of a room that came here by it; `servers_in_room` None: with all its members."""
+
+    room_nid: int
+    join_nid: int
+    state_nid: int
+    servers_in_room: Sequence[ServerName] | None
+
+
+async def note_arrival(tx: Transaction, arrival: Arrival) -> None:
+    """Note whether a room's state is incomplete, in the transaction that stores the join."""
+    if arrival.servers_in_room is None:
+        await end_partial(tx, arrival.room_nid)
+        return
+    await tx.execute(
         """
         WITH marked AS (UPDATE rooms SET is_partial_state = true WHERE room_nid = $1)
         INSERT INTO partial_joins (room_nid, join_nid, state_nid, servers_in_room)
@@ -84,16 +92,16 @@ async def begin_partial(
         SET join_nid = excluded.join_nid, state_nid = excluded.state_nid,
             servers_in_room = excluded.servers_in_room
         """,
-        room_nid,
-        join_nid,
-        state_nid,
-        list(servers_in_room),
+        arrival.room_nid,
+        arrival.join_nid,
+        arrival.state_nid,
+        list(arrival.servers_in_room),
     )
 
 
-async def end_partial(connection: Connection, room_nid: int) -> None:
-    """Note that a room's state is complete, or about to be."""
-    await connection.execute(
+async def end_partial(tx: Transaction, room_nid: int) -> None:
+    """Note that a room's state is complete."""
+    await tx.execute(
         """
         WITH ended AS (DELETE FROM partial_joins WHERE room_nid = $1)
         UPDATE rooms SET is_partial_state = false WHERE room_nid = $1 AND is_partial_state
@@ -103,14 +111,15 @@ async def end_partial(connection: Connection, room_nid: int) -> None:
 
 
 async def partial_joins(connection: Connection) -> list[PartialJoin]:
-    """List the rooms with an incomplete state, those that came first first."""
+    """List the rooms whose states are incomplete and awaited, those that came first first."""
     rows = await connection.fetch(
         """
         SELECT p.room_nid, r.room_id, r.room_version, p.join_nid, e.event_id, p.state_nid,
-               p.servers_in_room
+               p.servers_in_room, e.origin_server_ts
         FROM partial_joins p
         JOIN rooms r ON r.room_nid = p.room_nid AND r.is_partial_state
         JOIN events e ON e.event_nid = p.join_nid
+        WHERE p.state_nid <> 0
         ORDER BY p.join_nid
         """
     )
@@ -140,13 +149,7 @@ async def complete(
     Every user of this server whom the room concerns gets a change of `kind` in the log; returns
     the position of the last. None: another node was first, or the room was joined again.
     """
-    await tx.execute("SELECT FROM rooms WHERE room_nid = $1 FOR UPDATE", join.room_nid)
-    is_open = await tx.fetchval(
-        "SELECT 1 FROM partial_joins WHERE room_nid = $1 AND join_nid = $2",
-        join.room_nid,
-        join.join_nid,
-    )
-    if not is_open:
+    if not await _is_open(tx, join):
         return None
     await _complete_state(tx, join, entries)
     suffix = f":{server_name}"
@@ -168,6 +171,32 @@ async def complete(
     return position
 
 
+async def abandon(
+    tx: Transaction, join: PartialJoin, *, server_name: ServerName, kind: str
+) -> int | None:
+    """Stop waiting for the members of a room; they stay unknown until it is joined again.
+
+    Tells of it as `complete` does, and returns the same.
+    """
+    if not await _is_open(tx, join):
+        return None
+    # Through the servers that are in it the room can be joined again.
+    await tx.execute("UPDATE partial_joins SET state_nid = 0 WHERE room_nid = $1", join.room_nid)
+    concerned = await _users_of(tx, join.room_nid, f":{server_name}")
+    return await log.append_room_changes(tx, sorted(concerned), kind, join.room_nid)
+
+
+async def _is_open(tx: Transaction, join: PartialJoin) -> bool:
+    """Whether a room is still to be completed from a join; nobody else writes to it from now on."""
+    await tx.execute("SELECT FROM rooms WHERE room_nid = $1 FOR UPDATE", join.room_nid)
+    found = await tx.fetchval(
+        "SELECT 1 FROM partial_joins WHERE room_nid = $1 AND join_nid = $2 AND state_nid <> 0",
+        join.room_nid,
+        join.join_nid,
+    )
+    return found is not None
+
+
 async def _complete_state(
     tx: Transaction, join: PartialJoin, entries: Sequence[CompletedMember]
 ) -> None:
@@ -186,11 +215,13 @@ async def _complete_state(
     await tx.execute(
         """
         WITH entry AS (SELECT * FROM unnest($3::bigint[], $4::bigint[]) AS u(key_nid, event_nid)),
-        -- What came later for the key stays, a removal among it.
+        -- What came later for the key stays, a removal among it; what the join itself has removed
+        -- was there in an earlier stay, and had only been omitted.
         untouched AS (
             SELECT n.* FROM entry n WHERE NOT EXISTS (
                 SELECT FROM state_changes c JOIN events j ON j.event_nid = $2
-                WHERE c.room_nid = $1 AND c.key_nid = n.key_nid AND c.pos >= j.pos
+                WHERE c.room_nid = $1 AND c.key_nid = n.key_nid
+                  AND (c.pos > j.pos OR (c.pos = j.pos AND c.event_nid IS NOT NULL))
             )
         ), present AS (
             INSERT INTO room_state (room_nid, key_nid, event_nid)
@@ -199,7 +230,8 @@ async def _complete_state(
         )
         INSERT INTO state_changes (room_nid, key_nid, pos, event_nid)
         SELECT $1, n.key_nid, j.pos, n.event_nid FROM entry n JOIN events j ON j.event_nid = $2
-        ON CONFLICT DO NOTHING
+        ON CONFLICT (room_nid, key_nid, pos) DO UPDATE SET event_nid = excluded.event_nid
+        WHERE state_changes.event_nid IS NULL
         """,
         join.room_nid,
         join.join_nid,
@@ -243,6 +275,8 @@ async def _complete_memberships(
         SET membership = excluded.membership, event_nid = excluded.event_nid,
             sender = excluded.sender, pos = excluded.pos
         WHERE memberships.pos < excluded.pos
+           -- Members of an earlier stay have left by the join, as long as they were omitted.
+           OR (memberships.event_nid = $2 AND memberships.membership = 'leave')
         """,
         join.room_nid,
         join.join_nid,

@@ -5,6 +5,7 @@ from typing import NamedTuple, TypeAlias
 
 from homeserver.storage.core_json import MEMBERSHIP
 from homeserver.storage.database import Connection
+from homeserver.storage.history_stretches import BEGINNINGS
 
 # Position, event number and core of a change; without an event the key was removed.
 KeyChange: TypeAlias = tuple[int, int | None, bytes | None]
@@ -42,7 +43,8 @@ class VisibilityChange(NamedTuple):
 
     Of changes of the state, `sub` is 0; `is_live` tells those that are an event of that position
     from those that came here with the state of others. Without `core` the key was removed.
-    `is_create`: the room begins there.
+    `is_create`: the room begins there. `beginning`: no change, but the visibility before the newest
+    event of a stretch that stands apart.
     """
 
     pos: int
@@ -50,6 +52,7 @@ class VisibilityChange(NamedTuple):
     core: bytes | None
     is_live: bool
     is_create: bool
+    beginning: str | None
 
 
 async def visibilities_of_rooms(
@@ -62,25 +65,54 @@ async def visibilities_of_rooms(
     rows = await connection.fetch(
         """
         SELECT c.room_nid, c.pos, 0 AS sub, e.core, coalesce(e.pos = c.pos AND e.sub = 0, false),
-               false
+               false, NULL
         FROM state_keys k
         CROSS JOIN unnest($1::bigint[]) AS w (room_nid)
         JOIN state_changes c ON c.room_nid = w.room_nid AND c.key_nid = k.key_nid
         LEFT JOIN events e ON e.event_nid = c.event_nid
         WHERE k.type = 'm.room.history_visibility' AND k.state_key = ''
         UNION ALL
-        SELECT e.room_nid, e.pos, e.sub, e.core, false, e.type = 'm.room.create'
+        SELECT e.room_nid, e.pos, e.sub, e.core, false, e.type = 'm.room.create', NULL
         FROM events e
         WHERE e.room_nid = ANY ($1::bigint[]) AND e.pos IS NOT NULL AND e.state_key = ''
           AND e.sub < 0 AND e.type IN ('m.room.history_visibility', 'm.room.create')
+        UNION ALL
+        SELECT b.room_nid, e.pos, e.sub, NULL, false, false, b.event_id
+        FROM backward_extremities b JOIN events e ON e.event_nid = b.child_nid
+        WHERE b.room_nid = ANY ($1::bigint[]) AND b.event_id = ANY ($2::text[])
         ORDER BY 1, 2, 3
         """,
         list(room_nids),
+        BEGINNINGS,
     )
     found: dict[int, list[VisibilityChange]] = {}
     for room_nid, *change in rows:
         found.setdefault(room_nid, []).append(VisibilityChange(*change))
     return found
+
+
+class LastVisibility(NamedTuple):
+    """The event that sets the history visibility."""
+
+    event_nid: int
+    depth: int
+
+
+async def visibility_upto(connection: Connection, room_nid: int, pos: int) -> LastVisibility | None:
+    """Return the history visibility in a room's state after a position; None: it has none."""
+    row = await connection.fetchrow(
+        """
+        SELECT c.event_nid, e.depth
+        FROM state_keys k
+        JOIN state_changes c ON c.room_nid = $1 AND c.key_nid = k.key_nid AND c.pos <= $2
+        JOIN events e ON e.event_nid = c.event_nid
+        WHERE k.type = 'm.room.history_visibility' AND k.state_key = ''
+        ORDER BY c.pos DESC LIMIT 1
+        """,
+        room_nid,
+        pos,
+    )
+    return LastVisibility(*row) if row else None
 
 
 async def stays_of_server(

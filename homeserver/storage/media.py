@@ -110,6 +110,29 @@ async def insert(tx: Transaction, media: NewMedia) -> bool:
     return status == "INSERT 0 1"
 
 
+async def insert_stored(connection: Connection, media: NewMedia) -> bool | None:
+    """Mark bytes as stored and add content in one statement, without a transaction around it.
+
+    None: they were removed meanwhile; False: there is something under the ID already.
+    """
+    is_added: bool | None = await connection.fetchval(
+        """
+        WITH stored AS (
+            UPDATE media_blobs SET is_stored = true WHERE sha256 = $3 RETURNING sha256
+        ), added AS (
+            INSERT INTO media (origin, media_id, sha256, byte_count, content_type, filename,
+                uploader, created_ts, uploaded_ts, last_access_ts)
+            SELECT $1, $2, stored.sha256, $4, $5, $6, $7, $8, $8, $8 FROM stored
+            ON CONFLICT DO NOTHING
+            RETURNING media_id
+        )
+        SELECT EXISTS (SELECT 1 FROM added) FROM stored
+        """,
+        *media,
+    )
+    return is_added
+
+
 async def insert_pending(
     tx: Transaction, origin: str, media_id: str, uploader: str, *, now_ts: int, expires_ts: int
 ) -> None:

@@ -67,11 +67,25 @@ async def migrate(
     this program, differs from it, or belongs to something else; MigrationFailed when SQL fails.
     """
     wanted = read_migrations() if migrations is None else migrations
+    # Nearly every start: one look instead of a locked one for each migration.
+    if await _is_up_to_date(database, wanted):
+        return []
     async with database.dedicated() as connection:
         await _prepare(connection)
         applied = [one for one in wanted if await _apply(connection, one)]
         await _refuse_newer_schema(connection, wanted)
     return applied
+
+
+async def _is_up_to_date(database: Database, wanted: Sequence[Migration]) -> bool:
+    async with database.connection("migrations") as connection:
+        if not await _has_schema_migrations(connection):
+            return False
+        rows = await connection.fetch(
+            "SELECT number, checksum FROM schema_migrations ORDER BY number"
+        )
+    applied = [(row["number"], row["checksum"]) for row in rows]
+    return applied == [(migration.number, migration.checksum) for migration in wanted]
 
 
 async def _prepare(connection: Connection) -> None:

@@ -100,6 +100,9 @@ async def concerned_between(
         FROM concerned r JOIN memberships m ON m.room_nid = r.room_nid
         WHERE m.membership = 'join' OR m.pos > $2
         UNION
+        SELECT unnest(p.servers_in_room)
+        FROM concerned r JOIN partial_joins p ON p.room_nid = r.room_nid
+        UNION
         SELECT DISTINCT destination FROM outbound_to_device
         """,
         own_name,
@@ -111,12 +114,31 @@ async def concerned_between(
     return {ServerName(row["server"]) for row in rows} - {ServerName(own_name)}
 
 
+async def next_made_ts(connection: Connection, own_name: str, after: int) -> int | None:
+    """Return when the first event of this server after a position was made, in ms.
+
+    None: it is not among the next thousand.
+    """
+    made_ts: int | None = await connection.fetchval(
+        """
+        SELECT t.origin_server_ts FROM (
+            SELECT e.pos, e.sender, e.origin_server_ts FROM events e
+            WHERE e.pos > $2 AND e.sub = 0 ORDER BY e.pos LIMIT 1000
+        ) t
+        WHERE t.sender LIKE '%:' || $1 ORDER BY t.pos LIMIT 1
+        """,
+        own_name,
+        after,
+    )
+    return made_ts
+
+
 async def stays_of(
     connection: Connection, destination: ServerName, after: int, upto: int
 ) -> list[Stay]:
     """Return in which rooms, and from when to when, a server was between two positions.
 
-    An event that takes the server out of a room is still for it.
+    An event that takes the server out of a room is still for it. Of two stays none overlap.
     """
     rows = await connection.fetch(
         f"""
@@ -132,7 +154,34 @@ async def stays_of(
     moved = [row["room_nid"] for row in rows if not row["is_whole"]]
     if moved:
         stays += await _moves(connection, destination, moved, after, upto)
-    return stays
+    return _merged([*stays, *await _stays_told(connection, destination, after, upto)])
+
+
+async def _stays_told(
+    connection: Connection, destination: ServerName, after: int, upto: int
+) -> list[Stay]:
+    """Return the stays in rooms whose members are not all known yet: from our joins on."""
+    rows = await connection.fetch(
+        """
+        SELECT p.room_nid, j.pos FROM partial_joins p
+        JOIN events j ON j.event_nid = p.join_nid AND j.pos <= $2
+        WHERE $1 = ANY (p.servers_in_room)
+        """,
+        destination,
+        upto,
+    )
+    return [Stay(row["room_nid"], max(after, row["pos"] - 1), upto) for row in rows]
+
+
+def _merged(stays: Sequence[Stay]) -> list[Stay]:
+    merged: list[Stay] = []
+    for stay in sorted(stays):
+        last = merged[-1] if merged else None
+        if last is not None and last.room_nid == stay.room_nid and stay.after <= last.upto:
+            merged[-1] = last._replace(upto=max(last.upto, stay.upto))
+        else:
+            merged.append(stay)
+    return merged
 
 
 async def _moves(
@@ -181,19 +230,21 @@ async def events_for(
     stays: Sequence[Stay],
     limit: int,
 ) -> list[OutboundEvent]:
-    """Read the first events of this server, and those it passes on, in stretches of rooms."""
+    """Read the first events of this server, and those it passes on, in stretches of rooms.
+
+    The stretches of all should be about the same: the log is read from the first to the last.
+    """
     rows = await connection.fetch(
         """
         SELECT e.pos, e.event_nid
         FROM unnest($1::bigint[], $2::bigint[], $3::bigint[]) AS w (room_nid, a, b)
-        CROSS JOIN LATERAL (
-            SELECT t.pos, t.event_nid FROM events t
-            WHERE t.room_nid = w.room_nid AND t.pos > w.a AND t.pos <= w.b AND t.sub = 0
-              AND (t.sender LIKE '%:' || $4 OR (
-                  (t.flags & $5) <> 0 AND t.sender NOT LIKE '%:' || $6
-              ))
-            ORDER BY t.pos LIMIT $7
-        ) e
+        JOIN events e ON e.room_nid = w.room_nid AND e.pos > w.a AND e.pos <= w.b
+        -- Once more as constants, from which PostgreSQL knows how much that is.
+        WHERE e.pos > $8 AND e.pos <= $9 AND e.sub = 0
+          AND (e.sender LIKE '%:' || $4 OR (
+              (e.flags & $5) <> 0
+              AND (e.sender NOT LIKE '%:' || $6 OR e.state_key IS DISTINCT FROM e.sender)
+          ))
         ORDER BY e.pos LIMIT $7
         """,
         [each.room_nid for each in stays],
@@ -203,6 +254,8 @@ async def events_for(
         PASSED_ON,
         destination,
         limit,
+        min(each.after for each in stays),
+        max(each.upto for each in stays),
     )
     return [OutboundEvent(*row) for row in rows]
 
@@ -215,7 +268,10 @@ async def devices_changed_for(
     upto: int,
     limit: int,
 ) -> list[ChangedDevices]:
-    """Read whose devices have changed of those who share a room with a server, in order."""
+    """Read whose devices have changed of those who share a room with a server, in order.
+
+    Of those too of whom that is only said yet.
+    """
     rows = await connection.fetch(
         f"""
         SELECT max(c.pos) AS pos, c.user_id,
@@ -226,11 +282,15 @@ async def devices_changed_for(
         FROM user_changes c
         WHERE c.pos > $3 AND c.pos <= $4 AND c.kind = ANY ($5::text[])
           AND c.user_id LIKE '%:' || $1
-          AND EXISTS (
+          AND (EXISTS (
               SELECT FROM memberships o JOIN memberships m ON m.room_nid = o.room_nid
               WHERE o.user_id = c.user_id AND o.membership = 'join'
                 AND {SERVER_OF_MEMBER} = $2 AND m.membership = 'join'
-          )
+          ) OR EXISTS (
+              SELECT FROM memberships o JOIN partial_joins p ON p.room_nid = o.room_nid
+              WHERE o.user_id = c.user_id AND o.membership = 'join'
+                AND $2 = ANY (p.servers_in_room)
+          ))
         GROUP BY c.user_id ORDER BY 1 LIMIT $6
         """,
         own_name,

@@ -210,15 +210,6 @@ async def write(tx: Transaction, rows: Sequence[PresenceRow]) -> None:
     )
 
 
-async def states_of(connection: Connection, user_ids: Collection[str]) -> list[PresenceState]:
-    """Read the presence of some users."""
-    rows = await connection.fetch(
-        f"SELECT {_STATE} FROM {_FROM} WHERE p.user_id = ANY ($1::text[]) ORDER BY p.pos",
-        list(user_ids),
-    )
-    return [PresenceState(*row) for row in rows]
-
-
 async def stale_remote(connection: Connection, before_ts: int, limit: int) -> list[str]:
     """List users of other servers who were last heard of before a time and are not offline."""
     rows = await connection.fetch(

@@ -1,15 +1,23 @@
 """Notifications that wait to be sent: each pusher's in the order of the log."""
 
 from collections.abc import Collection, Sequence
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from homeserver.protocol.identifiers import EventID, RoomID, UserID
+from homeserver.storage import outside_invites
 from homeserver.storage.database import Connection, Transaction
+from homeserver.storage.outside_invites import IS_OPEN, OutsideInvite
 from homeserver.storage.pushers import PUSHER_COLUMNS, PusherRow
+
+# The number of what is no row of `events`: an invite into a room that this server is not in.
+OUTSIDE_INVITE: Final = 0
 
 
 class EventPush(NamedTuple):
-    """A user is to be notified of the event at a position; `tweaks` is JSON."""
+    """A user is to be notified of the event at a position; `tweaks` is JSON.
+
+    Of the user's invite from outside at the position, where `event_nid` is OUTSIDE_INVITE.
+    """
 
     user_id: UserID
     pos: int
@@ -26,7 +34,10 @@ class CountPush(NamedTuple):
 
 
 class Waiting(NamedTuple):
-    """What waits longest for a pusher. `is_moot`: read, redacted or out of sight meanwhile."""
+    """What waits longest for a pusher; `event_nid` None: new counts.
+
+    `is_moot`: read, redacted, answered or out of sight meanwhile.
+    """
 
     pos: int
     event_nid: int | None
@@ -166,7 +177,7 @@ async def release(connection: Connection, pusher_nid: int, node_id: str) -> None
 
 
 # Whether the user has read the event at q.pos, or may not be told of it any more.
-_IS_MOOT = """
+_IS_MOOT: Final = """
     e.event_nid IS NULL OR e.redacted_by_nid IS NOT NULL
     OR NOT EXISTS (
         SELECT FROM memberships m
@@ -181,18 +192,26 @@ _IS_MOOT = """
 """
 
 
-async def waiting(connection: Connection, pusher_nid: int, limit: int) -> list[Waiting]:
-    """Return what waits longest for a pusher, in order."""
+async def waiting(
+    connection: Connection, pusher_nid: int, ignored: Collection[str], limit: int
+) -> list[Waiting]:
+    """Return what waits longest for a pusher, in order; what `ignored` users do is moot."""
     rows = await connection.fetch(
         f"""
         SELECT q.pos, q.event_nid, q.is_highlight, q.tweaks, q.added_ts,
-               q.event_nid IS NOT NULL AND ({_IS_MOOT})
+               CASE WHEN q.event_nid IS NULL THEN false
+                    WHEN coalesce(e.sender, o.sender) = ANY ($2::text[]) THEN true
+                    WHEN q.event_nid = {OUTSIDE_INVITE} THEN o.pos IS NULL OR NOT {IS_OPEN}
+                    ELSE {_IS_MOOT} END
         FROM push_queue q
         JOIN pushers p ON p.pusher_nid = q.pusher_nid
         LEFT JOIN events e ON e.event_nid = q.event_nid
-        WHERE q.pusher_nid = $1 ORDER BY q.pos LIMIT $2
+        LEFT JOIN outside_invites o
+            ON q.event_nid = {OUTSIDE_INVITE} AND o.user_id = p.user_id AND o.pos = q.pos
+        WHERE q.pusher_nid = $1 ORDER BY q.pos LIMIT $3
         """,
         pusher_nid,
+        list(ignored),
         limit,
     )
     return [Waiting(*row) for row in rows]
@@ -259,9 +278,41 @@ async def expire(connection: Connection, before_ms: int, limit: int) -> None:
 
 
 async def pushed_events(
-    connection: Connection, event_nids: Sequence[int]
+    connection: Connection, user_id: UserID, rows: Sequence[Waiting]
 ) -> dict[int, PushedEvent]:
-    """Read what notifications tell of events, with their rooms as they are now."""
+    """Read what a user's notifications tell, by their positions in the log.
+
+    The rooms are as they are now; those of invites from outside as the invites describe them.
+    """
+    nids = {row.event_nid for row in rows if row.event_nid is not None}
+    events = await _events(connection, list(nids - {OUTSIDE_INVITE}))
+    found = {row.pos: events[row.event_nid] for row in rows if row.event_nid in events}
+    if OUTSIDE_INVITE in nids:
+        places = [(user_id, row.pos) for row in rows if row.event_nid == OUTSIDE_INVITE]
+        invites = await outside_invites.at(connection, places)
+        found |= {pos: _of_invite(invite) for (_, pos), invite in invites.items()}
+    return found
+
+
+def _of_invite(invite: OutsideInvite) -> PushedEvent:
+    return PushedEvent(
+        invite.event_id,
+        invite.room_nid,
+        invite.room_id,
+        "m.room.member",
+        invite.sender,
+        invite.user_id,
+        invite.origin_server_ts,
+        invite.core,
+        invite.member_core,
+        invite.name_core,
+        invite.alias_core,
+    )
+
+
+async def _events(connection: Connection, event_nids: Sequence[int]) -> dict[int, PushedEvent]:
+    if not event_nids:
+        return {}
     rows = await connection.fetch(
         f"""
         SELECT e.event_nid, e.event_id, e.room_nid, r.room_id, e.type, e.sender, e.state_key,
@@ -270,7 +321,7 @@ async def pushed_events(
         FROM events e JOIN rooms r ON r.room_nid = e.room_nid
         WHERE e.event_nid = ANY ($1::bigint[])
         """,
-        list(event_nids),
+        event_nids,
     )
     return {row["event_nid"]: PushedEvent(*list(row)[1:]) for row in rows}
 

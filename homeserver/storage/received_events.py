@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 from homeserver.protocol.identifiers import EventID, RoomID
 from homeserver.storage.core_json import MEMBERSHIP
-from homeserver.storage.database import Connection
+from homeserver.storage.database import Connection, Transaction
 from homeserver.storage.event_writes import EventRow
 
 
@@ -64,19 +64,26 @@ async def auth_chains(connection: Connection, event_nids: Iterable[int]) -> list
     return [AuthEdge(*row) for row in rows]
 
 
-async def insert_outliers(connection: Connection, rows: Sequence[EventRow]) -> None:
-    """Store events outside of the timeline in one statement; those that are stored stay."""
-    await connection.execute(
+async def insert_outliers(tx: Transaction, rows: Sequence[EventRow]) -> int:
+    """Store events outside of the timeline in one statement; those that are stored stay.
+
+    Returns how many were stored. Waits for who is storing one of them; all do it in one order.
+    """
+    count: int = await tx.fetchval(
         """
-        INSERT INTO events (event_nid, event_id, room_nid, depth, type, sender, state_key,
-                            origin_server_ts, flags, auth_nids, core, rest)
-        SELECT e.event_nid, e.event_id, e.room_nid, e.depth, e.type, e.sender, e.state_key,
-               e.origin_server_ts, e.flags, e.auth_nids, e.core, e.rest
-        FROM unnest($1::event_write[]) e
-        ON CONFLICT DO NOTHING
+        WITH stored AS (
+            INSERT INTO events (event_nid, event_id, room_nid, depth, type, sender, state_key,
+                                origin_server_ts, flags, auth_nids, core, rest)
+            SELECT e.event_nid, e.event_id, e.room_nid, e.depth, e.type, e.sender, e.state_key,
+                   e.origin_server_ts, e.flags, e.auth_nids, e.core, e.rest
+            FROM unnest($1::event_write[]) e
+            ON CONFLICT DO NOTHING RETURNING 1
+        )
+        SELECT count(*) FROM stored
         """,
-        rows,
+        sorted(rows, key=lambda row: row.event_id),
     )
+    return count
 
 
 async def await_redaction(connection: Connection, target_id: str, redaction_nid: int) -> None:

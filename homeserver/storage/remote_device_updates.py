@@ -5,31 +5,24 @@ from typing import Final, NamedTuple
 
 from homeserver.protocol.identifiers import DeviceID, UserID
 from homeserver.storage.database import Connection, Transaction
-from homeserver.storage.outbound import SERVER_OF_MEMBER
-from homeserver.storage.remote_devices import RemoteDeviceRow
+from homeserver.storage.remote_devices import SHARES_ROOM, RemoteDeviceRow
 
 
 class ListState(NamedTuple):
-    """As of which update of its server a list is, and whether one was missed."""
+    """As of which update of its server a list is, and whether one was missed: that one then."""
 
     stream_id: int
     is_stale: bool
 
 
-# Whether the user `l` is in a room in which there is somebody of the server $1.
-_SHARES_ROOM: Final = f"""
-    EXISTS (
-        SELECT FROM memberships r JOIN memberships m ON m.room_nid = r.room_nid
-        WHERE r.user_id = l.user_id AND r.membership = 'join'
-          AND {SERVER_OF_MEMBER} = $1 AND m.membership = 'join'
-    )
-"""
+# As of no update: clients have asked for the keys, and the list is asked for because of that.
+WANTED: Final = -(2**63)
 
 
 async def shares_room(connection: Connection, own_name: str, user_id: str) -> bool:
     """Whether a user is in a room with somebody of this server."""
     shares: bool = await connection.fetchval(
-        f"SELECT {_SHARES_ROOM} FROM (SELECT $2::text AS user_id) l", own_name, user_id
+        f"SELECT {SHARES_ROOM} FROM (SELECT $2::text AS user_id) l", own_name, user_id
     )
     return shares
 
@@ -42,15 +35,43 @@ async def lock_list(tx: Transaction, user_id: str) -> ListState | None:
     return ListState(*row) if row else None
 
 
-async def mark_stale(tx: Transaction, user_id: str) -> None:
-    """Note that a list has to be asked for, or asked for again."""
+async def state_of(connection: Connection, user_id: str) -> ListState | None:
+    """Return the state of a list; None: not kept."""
+    row = await connection.fetchrow(
+        "SELECT stream_id, is_stale FROM remote_device_lists WHERE user_id = $1", user_id
+    )
+    return ListState(*row) if row else None
+
+
+async def mark_stale(tx: Transaction, user_id: str, stream_id: int) -> None:
+    """Note that a list has to be asked for, or asked for again, because of an update."""
     await tx.execute(
         """
-        INSERT INTO remote_device_lists (user_id, stream_id, is_stale) VALUES ($1, 0, true)
-        ON CONFLICT (user_id) DO UPDATE SET is_stale = true
+        INSERT INTO remote_device_lists (user_id, stream_id, is_stale) VALUES ($1, $2, true)
+        ON CONFLICT (user_id) DO UPDATE SET is_stale = true, stream_id = excluded.stream_id
         """,
         user_id,
+        stream_id,
     )
+
+
+async def add_wanted(
+    connection: Connection, own_name: str, user_ids: Sequence[str], stream_id: int
+) -> list[UserID]:
+    """Begin lists, to be asked for, of users with whom a room is shared; return the new ones."""
+    rows = await connection.fetch(
+        f"""
+        INSERT INTO remote_device_lists (user_id, stream_id, is_stale)
+        SELECT l.user_id, $3, true FROM unnest($2::text[]) AS l (user_id) WHERE {SHARES_ROOM}
+        ORDER BY l.user_id
+        ON CONFLICT (user_id) DO NOTHING
+        RETURNING user_id
+        """,
+        own_name,
+        list(user_ids),
+        stream_id,
+    )
+    return [UserID(row["user_id"]) for row in rows]
 
 
 async def put_device(tx: Transaction, user_id: str, device: RemoteDeviceRow) -> None:
@@ -108,7 +129,7 @@ async def set_cross_signing(
 async def replace_list(
     tx: Transaction,
     user_id: str,
-    stream_id: int,
+    state: ListState,
     master_key: bytes | None,
     self_signing_key: bytes | None,
     devices: Sequence[RemoteDeviceRow],
@@ -117,13 +138,13 @@ async def replace_list(
     await tx.execute(
         """
         INSERT INTO remote_device_lists (user_id, stream_id, is_stale, master_key, self_signing_key)
-        VALUES ($1, $2, false, $3, $4)
+        VALUES ($1, $2, $3, $4, $5)
         ON CONFLICT (user_id) DO UPDATE
-        SET stream_id = excluded.stream_id, is_stale = false, master_key = excluded.master_key,
-            self_signing_key = excluded.self_signing_key
+        SET stream_id = excluded.stream_id, is_stale = excluded.is_stale,
+            master_key = excluded.master_key, self_signing_key = excluded.self_signing_key
         """,
         user_id,
-        stream_id,
+        *state,
         master_key,
         self_signing_key,
     )
@@ -160,7 +181,7 @@ async def forget_unshared(
         DELETE FROM remote_device_lists l
         WHERE (l.user_id = ANY ($2::text[]) OR l.user_id IN (
             SELECT user_id FROM memberships WHERE room_nid = ANY ($3::bigint[])
-        )) AND NOT {_SHARES_ROOM}
+        )) AND NOT {SHARES_ROOM}
         """,
         own_name,
         list(user_ids),

@@ -1,5 +1,6 @@
 """Which servers are in which rooms."""
 
+import sys
 from collections.abc import Sequence
 
 from homeserver.protocol.identifiers import ServerName, UserID
@@ -36,25 +37,53 @@ async def remote_members_at(
     return [UserID(row["user_id"]) for row in rows]
 
 
-async def servers_told(connection: Connection, room_nid: int) -> list[ServerName]:
-    """Return the servers that are said to be in a room whose members are not all known yet."""
+async def servers_told(
+    connection: Connection, room_nid: int, position: int = sys.maxsize
+) -> list[ServerName]:
+    """Return the servers that are said to be in a room whose members are not all known yet.
+
+    Nobody at a position before the join of this server.
+    """
     servers = await connection.fetchval(
-        "SELECT servers_in_room FROM partial_joins WHERE room_nid = $1", room_nid
+        """
+        SELECT p.servers_in_room FROM partial_joins p
+        JOIN events j ON j.event_nid = p.join_nid AND j.pos <= $2
+        WHERE p.room_nid = $1
+        """,
+        room_nid,
+        position,
     )
     return [ServerName(each) for each in servers or ()]
 
 
 async def servers_of_user(connection: Connection, own_name: str, user_id: str) -> set[ServerName]:
-    """Return the other servers that share a room with a user."""
+    """Return the other servers that share a room with a user, or are said to."""
+    return (await servers_of_users(connection, own_name, [user_id])).get(UserID(user_id), set())
+
+
+async def servers_of_users(
+    connection: Connection, own_name: str, user_ids: Sequence[str]
+) -> dict[UserID, set[ServerName]]:
+    """Return the same of users, by user; who shares no room with others is absent."""
     rows = await connection.fetch(
         f"""
-        SELECT DISTINCT {SERVER_OF_MEMBER} AS server
+        SELECT o.user_id, {SERVER_OF_MEMBER} AS server
         FROM memberships o JOIN memberships m ON m.room_nid = o.room_nid
-        WHERE o.user_id = $1 AND o.membership = 'join' AND m.membership = 'join'
+        WHERE o.user_id = ANY ($1::text[]) AND o.membership = 'join' AND m.membership = 'join'
+          AND {SERVER_OF_MEMBER} <> $2
+        UNION
+        SELECT o.user_id, unnest(p.servers_in_room)
+        FROM memberships o JOIN partial_joins p ON p.room_nid = o.room_nid
+        WHERE o.user_id = ANY ($1::text[]) AND o.membership = 'join'
         """,
-        user_id,
+        list(user_ids),
+        own_name,
     )
-    return {ServerName(row["server"]) for row in rows} - {ServerName(own_name)}
+    servers: dict[UserID, set[ServerName]] = {}
+    for row in rows:
+        if row["server"] != own_name:
+            servers.setdefault(row["user_id"], set()).add(row["server"])
+    return servers
 
 
 async def known_rooms(connection: Connection, room_ids: Sequence[str]) -> set[str]:

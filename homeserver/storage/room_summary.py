@@ -16,6 +16,8 @@ class KnownRoomRow(NamedTuple):
     joined: int
     # Of the joined, users of this server.
     joined_here: int
+    # Most of the joined are not known.
+    is_partial_state: bool
 
 
 class StateContentRow(NamedTuple):
@@ -42,7 +44,7 @@ async def known_rooms(
     """Read those of some rooms that are known, and count their joined members."""
     rows = await connection.fetch(
         """
-        SELECT r.room_nid, r.room_id, r.room_version, m.joined, m.joined_here
+        SELECT r.room_nid, r.room_id, r.room_version, m.joined, m.joined_here, r.is_partial_state
         FROM rooms r
         CROSS JOIN LATERAL (
             SELECT count(*) AS joined, count(*) FILTER (

@@ -1,9 +1,56 @@
 """What an upgrade moves or looks up outside of the two rooms."""
 
 from collections.abc import Collection
+from typing import NamedTuple
 
 from homeserver.protocol.identifiers import RoomAlias, RoomID
+from homeserver.storage.core_json import CORE_JSON
 from homeserver.storage.database import Connection, Transaction
+
+
+class Replacement(NamedTuple):
+    """A room that has taken the place of another."""
+
+    room_id: RoomID
+    room_version: str
+
+
+async def lock_room(tx: Transaction, room_id: str) -> None:
+    """Let nobody else upgrade the room until the transaction ends."""
+    await tx.execute(
+        "SELECT pg_advisory_xact_lock(hashtextextended('room_upgrade ' || $1, 0))", room_id
+    )
+
+
+async def tombstone_nid(connection: Connection, room_id: str) -> int:
+    """Return the tombstone of a room; 0: it has none, or is not known."""
+    nid = await connection.fetchval(
+        """
+        SELECT s.event_nid FROM rooms r
+        JOIN state_keys k ON k.type = 'm.room.tombstone' AND k.state_key = ''
+        JOIN room_state s ON s.room_nid = r.room_nid AND s.key_nid = k.key_nid
+        WHERE r.room_id = $1
+        """,
+        room_id,
+    )
+    return nid or 0
+
+
+async def replacement(connection: Connection, room_id: str, but_not: int) -> Replacement | None:
+    """Return the room of this server that a room's tombstone names, unless it is `but_not`."""
+    row = await connection.fetchrow(
+        f"""
+        SELECT n.room_id, n.room_version FROM rooms r
+        JOIN state_keys k ON k.type = 'm.room.tombstone' AND k.state_key = ''
+        JOIN room_state s ON s.room_nid = r.room_nid AND s.key_nid = k.key_nid
+        JOIN events e ON e.event_nid = s.event_nid
+        JOIN rooms n ON n.room_id = {CORE_JSON} -> 'content' ->> 'replacement_room'
+        WHERE r.room_id = $1 AND s.event_nid <> $2
+        """,
+        room_id,
+        but_not,
+    )
+    return None if row is None else Replacement(RoomID(row["room_id"]), row["room_version"])
 
 
 async def move_aliases(tx: Transaction, old: RoomID, new: RoomID) -> list[RoomAlias]:

@@ -71,6 +71,18 @@ class ToDeviceRow(NamedTuple):
     content: bytes
 
 
+class CancelledRequest(NamedTuple):
+    """A request for keys to a local device, or all devices of a user, that is not wanted any more.
+
+    `request_id` and `requester` are parts of the JSON of the request and of its cancellation.
+    """
+
+    user_id: UserID
+    device_id: DeviceID
+    request_id: bytes
+    requester: bytes
+
+
 class OutboundRow(NamedTuple):
     """The content of an EDU that waits for its server, as JSON."""
 
@@ -161,6 +173,53 @@ async def delete_acknowledged(
         user_id,
         device_id,
         upto,
+    )
+
+
+async def delete_cancelled(
+    connection: Connection,
+    sender: UserID,
+    event_type: str,
+    cancelled: Sequence[CancelledRequest],
+    away_ms: int,
+) -> None:
+    """Delete requests that wait for devices together with the cancellations behind them.
+
+    A cancellation stays unless its device was last seen so long before the request that it cannot
+    have been given it: then it is of no use alone. What others are just deleting is left to them.
+    """
+    await connection.execute(
+        """
+        WITH found AS MATERIALIZED (
+            SELECT m.user_id, m.device_id, m.pos, m.created_ts, w.place,
+                   position($3::bytea IN m.content) > 0 AS cancels
+            FROM unnest($4::text[], $5::text[], $6::bytea[], $7::bytea[])
+                 WITH ORDINALITY AS w (user_id, device_id, request_id, requester, place)
+            JOIN to_device_messages m
+                ON m.user_id = w.user_id AND w.device_id IN (m.device_id, '*')
+            WHERE m.sender = $1 AND m.type = $2
+              AND position(w.request_id IN m.content) > 0
+              AND position(w.requester IN m.content) > 0
+            FOR UPDATE OF m SKIP LOCKED
+        ), pairs AS (
+            SELECT user_id, device_id, place, max(pos) FILTER (WHERE cancels) AS upto,
+                   min(pos) FILTER (WHERE NOT cancels) AS since,
+                   min(created_ts) FILTER (WHERE NOT cancels) AS requested_ts
+            FROM found GROUP BY user_id, device_id, place
+        )
+        DELETE FROM to_device_messages m
+        USING found f, pairs p, devices d
+        WHERE m.user_id = f.user_id AND m.device_id = f.device_id AND m.pos = f.pos
+          AND p.user_id = f.user_id AND p.device_id = f.device_id AND p.place = f.place
+          AND d.user_id = f.user_id AND d.device_id = f.device_id
+          AND f.pos BETWEEN p.since AND p.upto
+          AND (NOT f.cancels OR d.last_seen_ts < p.requested_ts - $8)
+        """,
+        sender,
+        event_type,
+        b'"action":"request_cancellation"',
+        *_columns(cancelled, 4),
+        away_ms,
     )
 
 

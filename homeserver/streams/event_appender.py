@@ -5,11 +5,13 @@ from itertools import chain
 from typing import NamedTuple, TypeAlias
 
 from homeserver.protocol.identifiers import EventID, RoomID
+from homeserver.storage import joined_rooms
 from homeserver.storage.database import Connection
 from homeserver.storage.event_writes import (
     OUTLIER,
     REJECTED,
     SOFT_FAILED,
+    AppendResult,
     EventBatch,
     EventRow,
     MembershipWrite,
@@ -25,6 +27,7 @@ from homeserver.storage.event_writes import (
     append_events,
 )
 from homeserver.storage.events import EventRecord
+from homeserver.storage.joined_rooms import Arrival
 from homeserver.streams.entries import EventEntry, LogEntry, Redacted, StateChange, UserCount
 from homeserver.streams.log_writer import Outcome
 
@@ -55,6 +58,8 @@ class EventWrite(NamedTuple):
     replaced_id: str | None = None
     # The redaction that came before the event, with its core: `redaction` is its effect.
     redacted_by: tuple[str, bytes] | None = None
+    # The room comes here by this event.
+    arrival: Arrival | None = None
 
 
 # Events of one room that are committed together or not at all.
@@ -68,7 +73,7 @@ class EventAppender:
 
     async def append(self, connection: Connection, writes: Sequence[EventUnit]) -> Outcome:
         """Write units of events in order; all of a room's events stand or fall together."""
-        result = await append_events(connection, _batch_of(writes))
+        result = await _append(connection, writes)
         entries: list[LogEntry] = []
         lost = set()
         pos = result.base_pos
@@ -80,6 +85,20 @@ class EventAppender:
                     pos += 1
                     entries.append(_entry_of(write, pos))
         return Outcome(result.base_pos, pos, entries, frozenset(lost))
+
+
+async def _append(connection: Connection, units: Sequence[EventUnit]) -> AppendResult:
+    arrivals = [each.arrival for each in chain.from_iterable(units) if each.arrival is not None]
+    if not arrivals:
+        # One statement, and one round trip.
+        return await append_events(connection, _batch_of(units))
+    async with connection.transaction():
+        result = await append_events(connection, _batch_of(units))
+        for arrival in arrivals:
+            # One at a time: rooms come seldom.
+            if arrival.room_nid not in result.lost:
+                await joined_rooms.note_arrival(connection, arrival)
+    return result
 
 
 def _batch_of(units: Sequence[EventUnit]) -> EventBatch:

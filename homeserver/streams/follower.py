@@ -102,7 +102,7 @@ class Follower:
         self._is_paused = False
         self._running: asyncio.Task[None] | None = None
         self._step: asyncio.Task[bool | None] | None = None
-        # Whatever is at or before it, on whichever node, is handled or concerns nobody.
+        # Under the lease: whatever is at or before it is handled or concerns nobody.
         self.position = 0
 
     @property
@@ -140,16 +140,24 @@ class Follower:
 
     def granted(self, grant: Grant) -> None:
         """Take the lease, or its renewal."""
+        if not self.holds_lease:
+            # What is stored counts, not how far this node had come when it had the lease before.
+            self.position = 0
         self._held_until = max(self._held_until, grant.held_until)
         self.position = max(self.position, grant.position)
         self._has_work.set()
 
     def advanced(self, before: int, entries: Sequence[LogEntry]) -> None:
-        """Take note that the tail has come from `before` to where it is, over these entries."""
+        """Take note that the tail has come from `before` to where it is, over these entries.
+
+        Without the lease nothing is passed over: whoever has it judges what concerns the work.
+        """
+        if not self.holds_lease:
+            return
         if self.position == before and not any(map(self._work.concerns, entries)):
             # Most entries concern few followers: that costs no statement and no task switch.
             self.position = self._tail.position
-        elif self.holds_lease:
+        else:
             self._has_work.set()
 
     def report_lag(self) -> None:

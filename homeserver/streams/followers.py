@@ -51,7 +51,8 @@ class Followers:
         self._renewing: asyncio.Task[None] | None = None
         # Where the tail was after the entries that were taken last; -1: they are not known.
         self._seen = -1
-        tail.follow(self._advanced, on_gap=self._skipped)
+        # The work that the followers do asks caches whether an entry concerns it.
+        tail.follow_behind_caches(self._advanced, on_gap=self._skipped)
 
     def add(self, name: str, work: FollowerWork, *, begins_at_head: bool = False) -> Follower:
         """Have this node follow; before `start`.
@@ -123,7 +124,11 @@ class Followers:
         log.info("follower handed over", follower=follower.name)
 
     def _positions(self) -> dict[str, int]:
-        return {follower.name: follower.position for follower in self._followers.values()}
+        # Only whoever holds the lease knows more than what is stored.
+        return {
+            follower.name: follower.position if follower.holds_lease else 0
+            for follower in self._followers.values()
+        }
 
     def _advanced(self, entries: Sequence[LogEntry]) -> None:
         before, self._seen = self._seen, self._tail.position

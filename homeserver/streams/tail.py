@@ -45,7 +45,8 @@ class Tail:
         self._by_room: dict[int, deque[EventEntry]] = {}
         # The redactions among the entries, by the number of the event that they took effect on.
         self._redactions: dict[int, EventEntry] = {}
-        self._followers: list[TailFollower] = []
+        self._caches: list[TailFollower] = []
+        self._behind_caches: list[TailFollower] = []
         self._resets: list[Callable[[], None]] = []
         # How far the log is known to have come, and how far somebody on the bus says it has.
         self._known_head = 0
@@ -57,8 +58,22 @@ class Tail:
         self.floor = 0
 
     def follow(self, follower: TailFollower, *, on_gap: Callable[[], None] | None = None) -> None:
-        """Register a follower; `on_gap` is called when entries were skipped: forget everything."""
-        self._followers.append(follower)
+        """Register a follower; `on_gap` is called when entries were skipped: forget everything.
+
+        It asks no other follower about the entries: one may have taken them, the next one not.
+        """
+        self._caches.append(follower)
+        if on_gap is not None:
+            self._resets.append(on_gap)
+
+    def follow_behind_caches(
+        self, follower: TailFollower, *, on_gap: Callable[[], None] | None = None
+    ) -> None:
+        """Register who asks what follows the tail: all of it has taken the entries by then.
+
+        That holds however late such a cache is registered.
+        """
+        self._behind_caches.append(follower)
         if on_gap is not None:
             self._resets.append(on_gap)
 
@@ -191,8 +206,10 @@ class Tail:
                 self._append_to_room(entry)
         while len(self._entries) > self._max_entries:
             self._drop_oldest()
-        for follower in self._followers:
-            follower(entries)
+        for follow in self._caches:
+            follow(entries)
+        for follow in self._behind_caches:
+            follow(entries)
         if self._waiters:
             self._release_waiters()
 

@@ -54,9 +54,6 @@ def configure_logging(settings: LoggingSection, stream: TextIO | None = None) ->
     root.handlers = [_ToStructlog()]
     # Libraries speak of their own troubles from WARNING on; their chatter helps nobody.
     root.setLevel(max(minimum, logging.WARNING))
-    # It calls every malformed request an error, which nobody has to act on; what fails in
-    # an endpoint is logged by the dispatch.
-    logging.getLogger("aiohttp.server").setLevel(logging.CRITICAL)
 
 
 def redact_secrets(_logger: WrappedLogger, _method: str, line: EventDict) -> EventDict:

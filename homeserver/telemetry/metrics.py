@@ -38,6 +38,7 @@ class Metrics:
         self._make_request_metrics()
         self._make_background_metrics()
         self._make_storage_metrics()
+        self._make_federation_metrics()
 
     def exposition(self) -> bytes:
         """Return the text exposition format for `GET /metrics`."""
@@ -123,5 +124,38 @@ class Metrics:
             "Time from the queueing of a notification to its delivery.",
             ("kind",),
             buckets=_REQUEST_BUCKETS,
+            registry=self.registry,
+        )
+
+    def _make_federation_metrics(self) -> None:
+        self.federation_transaction_seconds = Histogram(
+            "homeserver_federation_transaction_duration_seconds",
+            "Time of one attempt to send a transaction to another server.",
+            ("outcome",),
+            buckets=_REQUEST_BUCKETS,
+            registry=self.registry,
+        )
+        self.federation_sent = Counter(
+            "homeserver_federation_items_sent",
+            "PDUs, and EDUs by their type, in transactions that have arrived.",
+            ("type",),
+            registry=self.registry,
+        )
+        self.federation_refused = Counter(
+            "homeserver_federation_items_refused",
+            "PDUs that other servers did not take, and transactions that they never will.",
+            ("type",),
+            registry=self.registry,
+        )
+        self.federation_destinations = Gauge(
+            "homeserver_federation_destinations",
+            "Other servers for which something waits on this node, by what is done about it.",
+            ("state",),
+            registry=self.registry,
+        )
+        self.federation_oldest_seconds = Gauge(
+            "homeserver_federation_oldest_waiting_seconds",
+            "Age of the oldest event that waits for another server, by state of the server.",
+            ("state",),
             registry=self.registry,
         )

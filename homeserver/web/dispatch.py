@@ -41,7 +41,8 @@ log = get_logger(__name__)
 MAX_BODY_BYTES: Final = 128 * 1024
 # Sizes that are worth compressing for a phone; what a proxy in front usually does as well.
 COMPRESS_OVER_BYTES: Final = 64 * 1024
-# The status that logs and metrics show when the client left before the answer.
+# The status that logs and metrics show when the answer did not come to its end, nearly always
+# because the client left.
 CLIENT_LEFT: Final = 499
 _UNMATCHED: Final = "unrecognized"
 _PREFLIGHT: Final = "preflight"
@@ -72,6 +73,7 @@ class _Exchange(msgspec.Struct):
     query: str
     # A download whose headers may be out already.
     sending: web.StreamResponse | None = None
+    is_broken_off: bool = False
 
 
 class Dispatch:
@@ -92,6 +94,7 @@ class Dispatch:
         self._plans: Final = [
             Plan(bound, settings.max_body_bytes, metrics.request_seconds) for bound in endpoints
         ]
+        self._routers: dict[frozenset[Api], Router[Plan]] = {}
         # All at once, whichever listener serves which: a clash is found at the start.
         self._router_for(frozenset(Api))
         self._authentication = authentication
@@ -139,7 +142,11 @@ class Dispatch:
             self._idle.set()
 
     def _router_for(self, apis: frozenset[Api]) -> Router[Plan]:
-        return Router((plan.endpoint, plan) for plan in self._plans if plan.endpoint.apis & apis)
+        if apis not in self._routers:
+            self._routers[apis] = Router(
+                (plan.endpoint, plan) for plan in self._plans if plan.endpoint.apis & apis
+            )
+        return self._routers[apis]
 
     async def _respond(
         self, request: web.BaseRequest, facts: RequestFacts, router: Router[Plan]
@@ -155,7 +162,8 @@ class Dispatch:
         try:
             with self._tracer.span(operation, {"request_id": facts.request_id}):
                 response = await self._answer(exchange, found)
-            status = response.status
+            if not exchange.is_broken_off:
+                status = response.status
             if self._is_draining:
                 response.force_close()
             return response
@@ -239,12 +247,12 @@ class Dispatch:
         await send_download(answer, exchange.sending, request)
         return exchange.sending
 
-    def _refuse(self, exchange: _Exchange, error: Exception) -> web.Response:
+    def _refuse(self, exchange: _Exchange, error: Exception) -> web.StreamResponse:
         refusal = refusal_of(error)
         if exchange.sending is not None and exchange.sending.prepared:
             log.warning("answer broke off", reason=type(error).__name__)
-            # Nothing can be said any more; aiohttp takes this as the end of the connection.
-            raise ConnectionResetError from error
+            exchange.is_broken_off = True
+            return _broken_off(exchange.request, exchange.sending)
         if refusal is None:
             log.error("request failed", exc_info=error)
             refusal = internal_error(exchange.facts.request_id)
@@ -259,6 +267,15 @@ class Dispatch:
         headers = None if found is None else {"Allow": ", ".join(found.allowed)}
         request, request_id = exchange.request, exchange.facts.request_id
         return self._responses.refusal(refusal, request, request_id, headers)
+
+
+def _broken_off(request: web.BaseRequest, begun: web.StreamResponse) -> web.StreamResponse:
+    # Nothing can be said any more. What comes of an answer must not look like all of it, so that
+    # the connection ends before aiohttp ends the answer.
+    begun.force_close()
+    if request.transport is not None:
+        request.transport.close()
+    return begun
 
 
 def _operation(method: str, found: Match[Plan] | WrongMethod | None) -> str:

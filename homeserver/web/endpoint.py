@@ -11,8 +11,9 @@ The parameters have fixed names, their types are the schema, and mistakes fail a
 """
 
 import re
-from collections.abc import Awaitable, Callable, Iterable, Iterator
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from enum import Enum
+from functools import cache
 from types import UnionType
 from typing import Any, Final, Literal, TypeAlias, TypeVar, Union, get_args, get_origin
 
@@ -154,19 +155,19 @@ def endpoint(
     return declare
 
 
-def endpoints_of(routes: type) -> Iterator[tuple[str, Endpoint]]:
-    """Yield the declared endpoints of a class of routes with their attribute names."""
-    for name in dir(routes):
-        declared = getattr(getattr(routes, name), "__endpoint__", None)
-        if isinstance(declared, Endpoint):
-            yield name, declared
+@cache
+def endpoints_of(routes: type) -> Sequence[tuple[str, Endpoint]]:
+    """Return the declared endpoints of a class of routes with their attribute names."""
+    found = ((name, getattr(getattr(routes, name), "__endpoint__", None)) for name in dir(routes))
+    return tuple((name, declared) for name, declared in found if isinstance(declared, Endpoint))
 
 
 def bind(routes: object) -> list[BoundEndpoint]:
     """Return the endpoints that an object of a class of routes answers."""
+    routes_class: type = type(routes)
     return [
         BoundEndpoint(declared, getattr(routes, name))
-        for name, declared in endpoints_of(type(routes))
+        for name, declared in endpoints_of(routes_class)
     ]
 
 

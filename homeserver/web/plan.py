@@ -1,7 +1,8 @@
 """An endpoint made ready to answer: its decoders and metrics, prepared once."""
 
 from collections.abc import Mapping
-from typing import Any
+from functools import cache
+from typing import Any, Final
 
 import msgspec
 from prometheus_client import Histogram
@@ -16,6 +17,12 @@ from homeserver.web.decoding import (
 )
 from homeserver.web.endpoint import Auth, BoundEndpoint
 from homeserver.web.params import RawBody
+
+# A decoder follows from its type alone, and types are constants of the code. Reading the
+# annotations is most of a start, and endpoints share types.
+_path_decoder: Final = cache(PathDecoder)
+_query_decoder: Final = cache(QueryDecoder)
+_json_body_decoder: Final = cache(BodyDecoder)
 
 
 class SignedBody(msgspec.Struct, frozen=True):
@@ -40,8 +47,8 @@ class Plan:
         self.takes_upload = "upload" in takes
         self.takes_request = "request" in takes
         self.max_body_bytes = endpoint.max_body_bytes or max_body_bytes
-        self.decode_path = PathDecoder(endpoint.path_type) if endpoint.path_type else None
-        self.decode_query = QueryDecoder(endpoint.query_type) if endpoint.query_type else None
+        self.decode_path = _path_decoder(endpoint.path_type) if endpoint.path_type else None
+        self.decode_query = _query_decoder(endpoint.query_type) if endpoint.query_type else None
         self.decode_body = _body_decoder(bound)
         self._seconds = seconds
         # By status; endpoints answer with a handful of them.
@@ -84,4 +91,4 @@ def _body_decoder(bound: BoundEndpoint) -> BodyDecoder | RawBodyDecoder | None:
         return None
     if issubclass(body_type, RawBody):
         return RawBodyDecoder()
-    return BodyDecoder(body_type)
+    return _json_body_decoder(body_type)

@@ -6,6 +6,7 @@ further ahead than the burst allows. A full bucket equals an absent one, so forg
 """
 
 import math
+from collections.abc import Callable
 from typing import Final, TypeAlias
 
 from homeserver.config.sections.rate_limits import RateLimitSettings, RateLimitsSection
@@ -41,6 +42,11 @@ class RateLimiter:
         self._max_buckets = max_buckets
         # In seconds of the monotonic clock: when each bucket is full again.
         self._full_at: dict[_Key, float] = {}
+        self._follower: Callable[[RateLimit, str], None] | None = None
+
+    def follow(self, follower: Callable[[RateLimit, str], None]) -> None:
+        """Have everything told that is taken."""
+        self._follower = follower
 
     def take(self, group: RateLimit, key: str) -> None:
         """Take one token. Raises LimitExceeded: the bucket is empty; nothing is taken."""
@@ -56,6 +62,18 @@ class RateLimiter:
             self._refused[group].inc()
             raise LimitExceeded(retry_after_ms=math.ceil(wait * 1000))
         self._remember((group, key), full_at, now)
+        if self._follower is not None:
+            self._follower(group, key)
+
+    def taken_elsewhere(self, group: RateLimit, key: str, count: int) -> None:
+        """Take tokens that another node has given, at most as many as there are."""
+        if not self._is_enabled:
+            return
+        rate = self._rates[group]
+        now = self._clock.monotonic()
+        full_at = max(self._full_at.get((group, key), now), now) + count / rate.per_second
+        empty = now + rate.burst / rate.per_second
+        self._remember((group, key), min(full_at, empty), now)
 
     def _remember(self, key: _Key, full_at: float, now: float) -> None:
         if len(self._full_at) >= self._max_buckets and key not in self._full_at:

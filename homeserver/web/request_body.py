@@ -78,8 +78,11 @@ class StreamedUpload:
         await _invite(self._request)
         try:
             while True:
-                async with asyncio.timeout(CHUNK_SECONDS):
-                    chunk = await content.readany()
+                # What has come already needs no timer.
+                chunk = content.read_nowait(-1)
+                if not chunk:
+                    async with asyncio.timeout(CHUNK_SECONDS):
+                        chunk = await content.readany()
                 if not chunk:
                     return
                 yield chunk

@@ -6,6 +6,7 @@ after the other; a look-up here takes the same few steps however many routes the
 """
 
 from collections.abc import Iterable, Sequence
+from functools import cache
 from typing import Final, Generic, TypeAlias, TypeVar
 from urllib.parse import unquote
 
@@ -17,6 +18,23 @@ from homeserver.web.paths import names_in
 
 # What the caller wants to find.
 _Target = TypeVar("_Target")
+
+
+class _Template(msgspec.Struct, frozen=True):
+    """A path template, taken apart."""
+
+    segments: tuple[str, ...]
+    # The names in braces, and which segments of the path stand for them.
+    names: tuple[str, ...]
+    places: tuple[int, ...]
+
+
+@cache
+def _parsed(template: str) -> _Template:
+    # Templates are constants of the code; each listener has a router.
+    segments = tuple(template.split("/"))
+    places = tuple(place for place, segment in enumerate(segments) if segment[:1] == "{")
+    return _Template(segments, names_in(template), places)
 
 
 class Route(msgspec.Struct, Generic[_Target], frozen=True):
@@ -101,16 +119,15 @@ class Router(Generic[_Target]):
         return WrongMethod(_listed(found)) if found else None
 
     def _add(self, endpoint: Endpoint, target: _Target, template: str) -> None:
-        segments = template.split("/")
+        parsed = _parsed(template)
         node = self._root
-        for segment in segments[1:]:
+        for segment in parsed.segments[1:]:
             node = _child_for(node, segment)
         method = endpoint.method
         if method in node.routes:
             other = node.routes[method].endpoint.operation
             raise ValueError(f"{method} {template}: {endpoint.operation} and {other}")
-        places = tuple(place for place, segment in enumerate(segments) if segment[:1] == "{")
-        node.routes[method] = Route(endpoint, target, names_in(template), places)
+        node.routes[method] = Route(endpoint, target, parsed.names, parsed.places)
 
 
 def _child_for(node: _Node[_Target], segment: str) -> _Node[_Target]:

@@ -1,6 +1,7 @@
 """Listeners: sockets that answer HTTP, opened at the start and drained at the end."""
 
 import asyncio
+import logging
 import socket
 import ssl
 import stat
@@ -10,6 +11,9 @@ from typing import Any, Final
 
 import msgspec
 from aiohttp import web
+from aiohttp.http_exceptions import HttpProcessingError
+from aiohttp.log import server_logger
+from aiohttp.web_protocol import PayloadAccessError, RequestPayloadError
 
 from homeserver.config.sections.listeners import Listener
 from homeserver.telemetry.log import get_logger
@@ -32,6 +36,28 @@ _LINGER_SECONDS: Final = 5.0
 DRAIN_SECONDS: Final = 7.0
 # aiohttp waits this long for the answer in progress and again for its cancellation.
 _CLOSE_SECONDS: Final = 0.5
+
+
+class _OwnErrors(logging.Filter):
+    """Drops what aiohttp calls errors: requests that are no HTTP, and clients that leave.
+
+    What fails in an endpoint is logged by the dispatch.
+    """
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Whether somebody has to act on the record."""
+        error = record.exc_info[1] if record.exc_info else None
+        return not isinstance(error, _FAULTS_OF_CLIENTS)
+
+
+_FAULTS_OF_CLIENTS: Final = (
+    HttpProcessingError,
+    PayloadAccessError,
+    RequestPayloadError,
+    ConnectionError,
+)
+# One for all listeners: a logger takes the same filter once.
+_OWN_ERRORS: Final = _OwnErrors()
 
 
 class _OpenListener(msgspec.Struct, frozen=True):
@@ -101,6 +127,7 @@ class HttpServer:
     async def _start_one(self, name: str, listener: Listener) -> _OpenListener:
         apis = frozenset(Api(api) for api in listener.serves)
         proxies = [str(proxy) for proxy in listener.trusted_proxies]
+        server_logger.addFilter(_OWN_ERRORS)
         if listener.unix_socket is not None:
             proxies.append(UNIX_PEERS)
         server = web.Server(

@@ -479,7 +479,7 @@ async def test_an_answer_of_no_use_leaves_the_event_waiting(
         assert eve.peer.asked(path_of(FEDERATION_V1, "get_missing_events", room))
 
 
-async def test_a_server_that_takes_its_time_holds_up_no_other_room(server, alice, gina, eve, room):
+async def test_a_server_that_takes_its_time_holds_up_nobody_else(server, alice, gina, eve, room):
     async def waits(_request: web.BaseRequest) -> web.StreamResponse:
         await is_over.wait()
         return web.json_response({}, status=404)
@@ -492,7 +492,7 @@ async def test_a_server_that_takes_its_time_holds_up_no_other_room(server, alice
             last = [hidden.event_id]
         event = dag.make(member.user_id, "m.room.message", HELLO, last, ts=now_ms())
         body = {"pdus": [event.pdu], "edus": []}
-        reply = await member.peer.sends(server.name, "PUT", f"{V1}/send/slow", body)
+        reply = await member.peer.sends(server.name, "PUT", f"{V1}/send/{uuid.uuid4().hex}", body)
         assert reply.json == {"pdus": {event.event_id: {}}}
         return event.event_id
 
@@ -502,13 +502,53 @@ async def test_a_server_that_takes_its_time_holds_up_no_other_room(server, alice
     since = (await alice.syncs())["next_batch"]
     answers_everything(eve, room, waits)
     await transmits(eve, room, prev_is_known=False)
-    good = await transmits(gina, other, prev_is_known=True)
-    joined = (await alice.syncs(since, timeout=5_000))["rooms"]["join"]
-    assert [each["event_id"] for each in joined[other]["timeline"]["events"]] == [good]
+    for room_id in (room, other):
+        good = await transmits(gina, room_id, prev_is_known=True)
+        answer = await alice.syncs(since, timeout=15_000)
+        joined, since = answer["rooms"]["join"], answer["next_batch"]
+        assert [each["event_id"] for each in joined[room_id]["timeline"]["events"]] == [good]
     await alice.sends(room, "who waits for whom?")
     assert not is_over.is_set()
     is_over.set()
     await server.running.receiving.inbox.drained()
+
+
+@pytest.mark.parametrize("answer", ["none", "a beginning", "a failure", "junk"])
+async def test_what_a_server_keeps_back_is_had_from_another_one(
+    server, alice, gina, eve, room, impatience, answer
+):
+    answers_everything(eve, room, ANSWERS[answer])
+    path = path_of(FEDERATION_V1, "backfill", room)
+
+    async def gives(_request: web.BaseRequest) -> web.StreamResponse:
+        missing = [e for e in eve.dags[room].events.values() if e.sender == eve.user_id][-2]
+        return web.json_response({"origin": gina.peer.name, "pdus": [missing.pdu]})
+
+    gina.peer.answers("GET", path, gives)
+    since = (await alice.syncs())["next_batch"]
+    hidden, event = await follows_what_is_not_there(eve, room)
+    timeline = (await alice.syncs(since))["rooms"]["join"][room]["timeline"]["events"]
+    assert [each["event_id"] for each in timeline] == [hidden.event_id, event.event_id]
+    assert len(gina.peer.asked(path)) == 1
+
+
+async def test_who_sends_more_than_can_be_taken_has_to_send_it_again(
+    server, alice, gina, eve, room, impatience, monkeypatch
+):
+    answers_everything(eve, room, ANSWERS["none"])
+    async with unharmed(alice, gina, room, blamed=eve):
+        await follows_what_is_not_there(eve, room)
+        with monkeypatch.context() as limits:
+            limits.setattr("homeserver.rooms.receive.staging.MAX_STAGED", 1)
+            pdus = [Trick(*await eve.sees(room), eve, alice, gina).message()]
+            for _ in range(2):
+                reply = await eve.transmits(pdus, txn_id="again")
+                assert reply.errcode == (429, "M_LIMIT_EXCEEDED")
+                assert reply.json["retry_after_ms"] > 0
+    reply = await eve.transmits(pdus, txn_id="again")
+    assert list(reply.json["pdus"].values()) == [{}]
+    shown = (await alice.syncs())["rooms"]["join"][room]["timeline"]["events"]
+    assert shown[-1]["event_id"] in reply.json["pdus"]
 
 
 async def test_states_that_contradict_each_other_change_nothing(server, alice, gina, eve, room):
@@ -632,6 +672,8 @@ async def test_device_lists_that_lie_are_not_believed(
         found = await alice.post(
             "keys/query", {"device_keys": {eve.user_id: [], alice.user_id: []}, "timeout": 300}
         )
-        assert eve.peer.asked(path_of(FEDERATION_V1, "user", "devices", eve.user_id))
+        async with asyncio.timeout(30):
+            while not eve.peer.asked(path_of(FEDERATION_V1, "user", "devices", eve.user_id)):
+                await alice.get("account/whoami")
         assert not found["device_keys"].get(eve.user_id)
         assert "X" not in found["device_keys"].get(alice.user_id, {})

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from aiohttp import web
 
+from federation.membership import joining
 from federation.transport.client import path_of
 from homeserver.protocol.room_versions import rules_of
 from homeserver.web.paths import FEDERATION_V1
@@ -19,7 +20,7 @@ from tests.support.certificates import Authority
 from tests.support.client import Refusal, clients_of, refused
 from tests.support.federation import NamedServer, process_settings
 from tests.support.forged_events import forged, id_of
-from tests.support.peer_server import PeerServer, now_ms
+from tests.support.peer_server import PeerServer, drips, now_ms
 from tests.support.processes import free_port, server_processes
 
 SEND = "/_matrix/federation/v2/send_join"
@@ -110,6 +111,7 @@ class Host:
         self.levels = self.makes("m.room.power_levels", {"users": {self.eve: 100}})
         self.opened = self.makes("m.room.join_rules", {"join_rule": "public"})
         self.sent: list[dict[str, Any]] = []
+        self._respond = peer.respond
         self.asks()
 
     def makes(
@@ -165,11 +167,10 @@ class Host:
     def takes(self, **changes: Any) -> None:
         """Answer send_join, whatever event comes."""
         self.reply = self.answer(**changes)
-        respond = PeerServer.respond
 
         async def takes(request: web.BaseRequest) -> web.StreamResponse:
             answered = await self.responds(request)
-            return answered or await respond(self.peer, request)
+            return answered or await self._respond(request)
 
         self.peer.respond = takes  # type: ignore[method-assign]
 
@@ -255,22 +256,32 @@ async def test_forged_state_is_left_out_of_a_room(server: NamedServer, peer: Pee
             await alice.reads_state(host.room_id, "m.room.topic")
 
 
-async def test_a_join_that_never_ends_does_not_keep_other_servers_from_being_asked(
-    server: NamedServer, peer: PeerServer, other_peer: PeerServer
+async def test_an_answer_to_a_join_that_never_ends_does_not_keep_others_from_being_asked(
+    server: NamedServer,
+    peer: PeerServer,
+    other_peer: PeerServer,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     async with people([server], "alice") as [alice]:
         host = Host(peer, alice.user_id)
-        host.asks()
         host.takes()
-        closing = asyncio.Event()
+        other_peer.answers("GET", host.make_join, host.template())
+        respond = other_peer.respond
+        asked: list[str] = []
+        monkeypatch.setattr(joining, "_SEND_TIMEOUT_MS", 1_000)
 
-        async def refuses(request: web.BaseRequest) -> web.StreamResponse:
-            closing.set()
-            return web.json_response({"errcode": "M_UNKNOWN", "error": "?"}, status=500)
+        async def begins(request: web.BaseRequest) -> web.StreamResponse:
+            if not request.raw_path.startswith(SEND):
+                return await respond(request)
+            asked.append(request.raw_path)
+            # Who is asked next may take its time.
+            monkeypatch.undo()
+            return await drips(request)
 
-        other_peer.answers("GET", host.make_join, refuses)
+        other_peer.respond = begins  # type: ignore[method-assign]
         await alice.post(f"join/{host.room_id}", {}, via=[other_peer.name, peer.name])
-        assert closing.is_set()
+        assert (len(asked), len(host.sent)) == (1, 1)
+        assert await alice.joined_rooms() == [host.room_id]
 
 
 async def test_a_partial_join_is_completed_by_a_server_that_was_killed_meanwhile(
@@ -306,7 +317,7 @@ async def test_a_partial_join_is_completed_by_a_server_that_was_killed_meanwhile
             await alice.post(f"join/{host.room_id}", {}, via=peer.name)
             await alice.sends(host.room_id, "hello")
             assert host.room_id not in (await alice.syncs()).get("rooms", {}).get("join", {})
-            await asyncio.wait_for(is_asked.wait(), 10)
+            await asyncio.wait_for(is_asked.wait(), 60)
             await asyncio.to_thread(process.kill)
             peer.answers("GET", state, {"pdus": host.events, "auth_chain": host.events})
             await asyncio.to_thread(process.start)

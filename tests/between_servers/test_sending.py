@@ -7,8 +7,11 @@ from pathlib import Path
 import pytest
 from aiohttp import web
 
+from federation.sending import backlog, catch_up
 from homeserver.config.sections.presence import PresenceSection
 from homeserver.rooms.receive.accept import AcceptEvent
+from homeserver.storage.database import Database
+from homeserver.telemetry.clock import SystemClock
 from tests.between_servers.conftest import NewDatabase, RunServers
 from tests.support.certificates import Authority
 from tests.support.client import Client, clients_of, quoted
@@ -61,7 +64,12 @@ async def test_a_message_of_the_other_server_is_shown(alice, eve, room):
 # Outages
 
 
-async def test_what_a_server_missed_comes_in_order_once_it_is_back(alice, eve, room):
+async def test_what_a_server_missed_comes_in_order_once_it_is_back(
+    alice, eve, room, monkeypatch: pytest.MonkeyPatch
+):
+    # As in a long log, in which little is for the server.
+    monkeypatch.setattr(catch_up, "_FIRST_STRETCH", 5)
+    monkeypatch.setattr(catch_up, "_MAX_STRETCH", 20)
     eve.is_down = True
     for number in range(130):
         await alice.sends(room, str(number))
@@ -311,10 +319,20 @@ async def test_nothing_is_lost_when_the_sender_is_killed(
                 await again.sends(room_id, str(number))
             await asyncio.to_thread(process.kill)
             eve.script = None
+            dead = await _nodes_with_leases(dsn)
             await asyncio.to_thread(process.start)
+            # What it held need not run out first.
+            assert dead
+            assert not dead & await _nodes_with_leases(dsn)
             await eve.waits_until(lambda: len(set(eve.bodies)) == 30)
         await asyncio.to_thread(process.stop)
     assert list(dict.fromkeys(eve.bodies)) == [str(number) for number in range(30)]
+
+
+async def _nodes_with_leases(dsn: str) -> set[str]:
+    async with Database(dsn, clock=SystemClock()) as database, database.connection() as connection:
+        rows = await connection.fetch("SELECT DISTINCT lease_node FROM followers")
+    return {row["lease_node"] for row in rows} - {None}
 
 
 async def test_of_devices_changed_in_an_outage_the_last_change_is_told(alice, eve, room):
@@ -348,3 +366,58 @@ async def test_new_cross_signing_keys_are_told(alice, eve, room):
     assert update["master_key"]["keys"] == signer.master_key["keys"]
     assert update["self_signing_key"]["keys"] == signer.self_signing_key["keys"]
     assert "user_signing_key" not in update
+
+
+# Figures
+
+
+async def test_what_is_sent_and_what_waits_is_measured(
+    running_servers: RunServers, peer: PeerServer, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(backlog, "LOOK_SECONDS", 0.05)
+    async with running_servers(1) as [server], clients_of(server.url) as clients:
+        alice, eve = await clients.user("alice"), RemoteMember(server, peer, "eve")
+        registry = server.running.base.metrics.registry
+
+        def figure(name: str, **labels: str) -> float:
+            return registry.get_sample_value(f"homeserver_federation_{name}", labels) or 0.0
+
+        async def becomes(is_so) -> None:
+            async with asyncio.timeout(30):
+                while not is_so():
+                    await alice.get("account/whoami")
+
+        room = await alice.creates_room(preset="public_chat")
+        await eve.joins(room)
+        eve.is_down = True
+        await alice.sends(room, "one")
+        await becomes(lambda: figure("oldest_waiting_seconds", state="down") > 0)
+        assert figure("destinations", state="down") == 1
+        assert figure("destinations", state="sending") == 0
+        failed = "transaction_duration_seconds_count"
+        assert figure(failed, outcome="failed") >= 1
+        assert figure("items_sent_total", type="pdu") == 0
+
+        async def refuses_events(request):
+            body = await request.json()
+            ids = await events_of(server, room)
+            eve.script = None
+            return web.json_response({"pdus": {ids[-1]: {"error": "no"}}} if body["pdus"] else {})
+
+        eve.script = refuses_events
+        eve.is_down = False
+        await becomes(lambda: figure("items_refused_total", type="pdu") == 1)
+        await becomes(lambda: figure("items_sent_total", type="pdu") >= 1)
+        await becomes(lambda: figure("destinations", state="down") == 0)
+        assert figure("oldest_waiting_seconds", state="down") == 0
+        assert figure(failed, outcome="arrived") >= 1
+
+
+async def events_of(server: NamedServer, room_id: str) -> list[str]:
+    async with server.running.base.database.connection() as connection:
+        rows = await connection.fetch(
+            "SELECT event_id FROM events JOIN rooms USING (room_nid) WHERE room_id = $1"
+            " ORDER BY pos",
+            room_id,
+        )
+    return [row["event_id"] for row in rows]

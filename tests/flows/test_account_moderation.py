@@ -48,11 +48,11 @@ async def test_a_lock_logs_out_softly(admin, bob):
 
 async def test_a_lock_ends_the_syncs_that_wait(admin, bob, server):
     since = (await bob.syncs())["next_batch"]
-    waiting = asyncio.create_task(bob.syncs(since, timeout=60_000))
+    waiting = asyncio.create_task(bob.syncs(since, timeout=120_000))
     while not server.base.notifier.waiting():
         await admin.get("account/whoami")
     await admin.put(f"{V1}/lock/{bob.user_id}", {"locked": True})
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         assert "rooms" not in await waiting
     with refused(401, "M_USER_LOCKED"):
         await bob.syncs(since)

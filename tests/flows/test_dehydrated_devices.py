@@ -115,9 +115,11 @@ async def test_another_one_takes_its_place(alice, bob):
     assert await device_ids(alice) == {alice.device_id, second.device_id}
     assert first.device_id not in await queried(bob, alice.user_id)
     assert await claimed(bob, alice.user_id, first.device_id) == []
-    with refused(403, "M_FORBIDDEN"):
-        await alice.post(events_path(first.device_id))
+    for asks in (alice.post, alice.get):
+        with refused(403, "M_FORBIDDEN"):
+            await asks(events_path(first.device_id))
     assert (await alice.post(events_path(second.device_id)))["events"] == []
+    assert await alice.get(events_path(second.device_id)) == {"events": []}
 
 
 async def test_of_a_device_that_is_left_again_nothing_old_remains(alice, bob):
@@ -145,6 +147,11 @@ async def test_messages_come_in_batches_and_stay(clients, alice, bob):
         assert len(first["events"]) == MAX_BATCH
         assert got == list(range(count))
         assert third == {"events": [], "next_batch": second["next_batch"]}
+        # The proposal says GET now, and that the last answer has no token.
+        page = await client.get(path)
+        assert page == first
+        page = await client.get(path, from_=page["next_batch"])
+        assert page == {"events": second["events"]}
         assert told(await client.syncs()) == []
 
 
@@ -271,6 +278,8 @@ async def test_a_token_that_was_never_given_is_refused(alice, next_batch):
     device = await leaves(alice)
     with refused(400, "M_INVALID_PARAM"):
         await alice.post(events_path(device.device_id), {"next_batch": next_batch})
+    with refused(400, "M_INVALID_PARAM"):
+        await alice.get(events_path(device.device_id), from_=next_batch)
 
 
 async def test_guests_and_strangers_leave_nothing(clients, guest):

@@ -52,7 +52,7 @@ def far():
 
 @pytest.fixture
 def key_queries(server, far):
-    return KeyQueries(server.base.database, far, OURS)
+    return KeyQueries(server.base.database, far, server.parts.keys.remote_devices, OURS)
 
 
 @pytest.fixture
@@ -177,7 +177,16 @@ async def test_a_list_of_which_nothing_was_missed_needs_no_question(
             PHONE,
             json.dumps(device.device_keys()).encode(),
         )
-        assert set(await remote_devices.fresh_lists(connection, [DAVE, EVE])) == {DAVE}
+        # Of who shares no room with anybody here nothing would be told.
+        assert await remote_devices.fresh_lists(connection, OURS, [DAVE, EVE]) == {}
+        await alice.creates_room()
+        await connection.execute(
+            "INSERT INTO memberships (user_id, room_nid, membership, pos, event_nid, sender)"
+            " SELECT u, room_nid, membership, pos, event_nid, u"
+            " FROM memberships, unnest($1::text[]) u",
+            [DAVE, EVE],
+        )
+        assert set(await remote_devices.fresh_lists(connection, OURS, [DAVE, EVE])) == {DAVE}
     answer = json.loads(await key_queries.query(alice.user_id, {DAVE: [], EVE: []}, 1_000))
     name = {"unsigned": {"device_display_name": "D"}}
     assert answer["device_keys"] == {DAVE: {PHONE: {**device.device_keys(), **name}}}

@@ -25,7 +25,7 @@ async def clients(server):
 async def is_forgotten(client, room):
     """Wait until the server has forgotten for the user."""
     everything = {"room": {"include_leave": True}}
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         while room in (await client.syncs(filter=everything)).get("rooms", {}).get("leave", {}):
             pass
     return True

@@ -1,5 +1,7 @@
 """Spec: client-server-api/#room-upgrades"""
 
+import asyncio
+
 import pytest
 
 from homeserver.protocol.room_versions import ROOM_VERSIONS
@@ -250,3 +252,31 @@ async def test_a_room_with_content_that_newer_versions_refuse_is_upgraded_withou
     state = await state_of(alice, await upgrades(alice, old, "12"))
     assert ("m.room.avatar", "") not in state
     assert state["m.room.name", ""] == {"name": "Name"}
+
+
+async def test_who_upgrades_a_room_at_the_same_time_gets_the_same_new_room(alice, bob):
+    old = await alice.creates_room(room_version="11", invite=[bob.user_id])
+    await bob.joins(old)
+    levels = await alice.reads_state(old, "m.room.power_levels")
+    levels["users"][bob.user_id] = 100
+    await alice.sets(old, "m.room.power_levels", levels)
+    new, of_bob, of_alice = await asyncio.gather(
+        upgrades(alice, old, "12"), upgrades(bob, old, "12"), upgrades(alice, old, "12")
+    )
+    assert new == of_bob == of_alice
+    assert (await alice.reads_state(old, "m.room.tombstone"))["replacement_room"] == new
+    rooms = {*await alice.joined_rooms(), *await bob.joined_rooms()}
+    assert rooms == {old, new}
+
+
+async def test_of_two_upgrades_to_different_versions_one_is_refused(alice):
+    old = await alice.creates_room(room_version="10")
+    answers = await asyncio.gather(
+        upgrades(alice, old, "11"), upgrades(alice, old, "12"), return_exceptions=True
+    )
+    [refusal] = [each for each in answers if isinstance(each, Refusal)]
+    assert (refusal.status, refusal.errcode) == (403, "M_BAD_STATE")
+    [new] = [each for each in answers if isinstance(each, str)]
+    assert set(await alice.joined_rooms()) == {old, new}
+    # Afterwards it may be upgraded again, whatever for.
+    assert await upgrades(alice, old, "12") != new

@@ -94,6 +94,31 @@ async def test_members_are_listed_as_of_now_and_as_of_a_token(alice, bob, carol)
     assert set(both) == {bob.user_id, carol.user_id}
 
 
+async def test_listed_members_are_the_same_events_as_elsewhere(alice, bob, carol):
+    room = await alice.creates_room(preset="public_chat", invite=[bob.user_id])
+    await carol.joins(room)
+    await bob.joins(room)
+    content = {"membership": "join", "displayname": "Bobby", "reason": "told to"}
+    named = await bob.sets(room, "m.room.member", content, bob.user_id)
+    await alice.redacts(room, named, reason="rude")
+    await carol.leaves(room)
+    for reader in (alice, bob, carol):
+        members = (await reader.get(f"rooms/{quoted(room)}/members"))["chunk"]
+        assert {event["state_key"] for event in members} == {
+            alice.user_id,
+            bob.user_id,
+            carol.user_id,
+        }
+        for event in members:
+            alone = await reader.reads_event(room, event["event_id"])
+            event["unsigned"]["age"] = alone["unsigned"]["age"]
+            assert event == alone
+    [bobby] = [event for event in members if event["state_key"] == bob.user_id]
+    assert bobby["content"] == {"membership": "join"}
+    assert bobby["unsigned"]["redacted_because"]["content"]["reason"] == "rude"
+    assert bobby["unsigned"]["prev_content"]["membership"] == "join"
+
+
 async def test_members_at_a_pagination_token_are_those_before_the_event(alice, bob):
     room = await alice.creates_room(preset="public_chat")
     await alice.sends(room, "before")

@@ -132,6 +132,34 @@ async def test_an_event_of_another_room_cannot_be_redacted(alice, room):
     assert (await alice.reads_event(other, event_id))["content"]["body"] == "elsewhere"
 
 
+async def test_a_send_is_answered_before_the_sender_is_told_by_sync(server, alice, room):
+    answered = []
+
+    async def syncs(since):
+        answer = await alice.syncs(since, timeout=60_000, set_presence="offline")
+        answered.append("sync")
+        return answer
+
+    async def sends():
+        await alice.sends(room, "hello")
+        answered.append("send")
+
+    since = (await alice.syncs(set_presence="offline"))["next_batch"]
+    for _ in range(5):
+        waiting = asyncio.create_task(syncs(since))
+        while not server.base.notifier.waiting():  # noqa: ASYNC110 - nothing tells it
+            await asyncio.sleep(0)
+        await sends()
+        answer = await waiting
+        since = answer["next_batch"]
+        assert [event["content"]["body"] for event in _timeline(answer, room)] == ["hello"]
+    assert answered == ["send", "sync"] * 5
+
+
+def _timeline(answer, room):
+    return answer["rooms"]["join"][room]["timeline"]["events"]
+
+
 async def test_many_users_send_at_once(alice, bob, room):
     sent = await asyncio.gather(
         *(client.sends(room, f"{number}") for number in range(30) for client in (alice, bob))

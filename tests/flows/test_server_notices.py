@@ -49,7 +49,7 @@ async def commands(operator, operation, command, secret=SECRET):
 
 async def invite(client):
     """Wait for an invite and return its room."""
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         answer = await client.syncs()
         while "invite" not in answer.get("rooms", {}):
             answer = await client.syncs(answer["next_batch"], timeout=5_000)
@@ -59,7 +59,7 @@ async def invite(client):
 
 async def notices(client, room, count):
     """Wait for as many notices and return their texts, oldest first."""
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         # The node where the client has joined may have to hear of other changes first.
         answer = await client.syncs()
         while room not in answer.get("rooms", {}).get("join", {}):

@@ -406,3 +406,57 @@ async def test_what_comes_when_the_time_is_over_is_not_lost(alice, bob, monkeypa
     answer = await bob.syncs(since, timeout=20_000)
     later = await bob.syncs(answer["next_batch"])
     assert told(answer) + told(later) == [{"n": 0}]
+
+
+# Requests for keys that are not wanted any more
+
+
+def key_request(request_id, action="request", **more):
+    return {"action": action, "request_id": request_id, "requesting_device_id": "NEW", **more}
+
+
+def cancellation(request_id):
+    return key_request(request_id, "request_cancellation")
+
+
+async def asks(alice, bob, content, event_type="m.room_key_request"):
+    await sends_to_device(alice, {bob.user_id: {"*": content}}, event_type)
+
+
+async def test_a_cancelled_request_and_its_cancellation_do_not_wait_for_who_is_away(
+    server, alice, bob, phone
+):
+    long_ago = server.base.clock.now_ms() - 3_600_000
+    async with server.base.database.connection() as connection:
+        await connection.execute(
+            "UPDATE devices SET last_seen_ts = $1 WHERE device_id = 'PHONE'", long_ago
+        )
+        await connection.execute(
+            "UPDATE devices SET last_seen_ts = $1 WHERE device_id = $2",
+            server.base.clock.now_ms(),
+            bob.device_id,
+        )
+    wanted = key_request("other", body={"session_id": '"request_id":"one"'})
+    other_type = {"n": 1}
+    await asks(alice, bob, key_request("one", body={"session_id": "s\0"}))
+    await asks(alice, bob, wanted)
+    await asks(alice, bob, key_request("one"), "m.test")
+    # Of somebody else, under the same ID.
+    await asks(bob, bob, key_request("one"))
+    await asks(alice, bob, key_request("two"), "m.secret.request")
+    await sends_to_device(alice, {bob.user_id: {"PHONE": other_type}}, "m.room_key_request")
+    await asks(alice, bob, cancellation("one"))
+    await asks(alice, bob, cancellation("two"), "m.secret.request")
+    # What was asked before may have been taken long ago: the cancellation is all there is.
+    await asks(alice, bob, cancellation("three"))
+    kept = [wanted, key_request("one"), key_request("one")]
+    assert await queue_of(server, phone) == [*kept, other_type, cancellation("three")]
+    # The other device may be reading at the moment.
+    ends = [cancellation("one"), cancellation("two"), cancellation("three")]
+    assert await queue_of(server, bob) == [*kept, *ends]
+    # Asked again.
+    await asks(alice, bob, key_request("three"))
+    await asks(alice, bob, cancellation("three"))
+    assert (await queue_of(server, phone))[-1] == cancellation("three")
+    await asks(alice, bob, key_request("three", body={}))
+    assert (await queue_of(server, phone))[-1] == key_request("three", body={})

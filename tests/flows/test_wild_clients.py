@@ -237,3 +237,16 @@ async def test_well_known_documents_that_are_not_set_are_not_found(clients):
     for name in ("support", "policy_server"):
         with refused(404, "M_NOT_FOUND"):
             await nobody.get(f"/.well-known/matrix/{name}")
+
+
+async def test_bots_say_null_when_they_give_no_reason(alice, bob):
+    room = await alice.creates_room(preset="public_chat")
+    nothing = {"reason": None}
+    await bob.post(f"join/{quote(room)}", nothing)
+    for change in ("kick", "ban", "unban", "invite"):
+        path = f"rooms/{quote(room)}/{change}"
+        await alice.post(path, {"user_id": bob.user_id, **nothing})
+    await bob.post(f"rooms/{quote(room)}/leave", nothing)
+    left = await alice.reads_state(room, "m.room.member", bob.user_id)
+    assert left["membership"] == "leave"
+    assert "reason" not in left

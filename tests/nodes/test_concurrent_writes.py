@@ -11,7 +11,7 @@ import pytest
 from homeserver.storage.database import Database
 from homeserver.telemetry.clock import SystemClock
 from tests.nodes.conftest import StartNodes
-from tests.support.client import Client, clients_of
+from tests.support.client import Client, clients_of, quoted
 from tests.support.redis import RedisServer
 
 EVENTS_PER_NODE = 200
@@ -60,7 +60,7 @@ async def sends_all(client: Client, room: str, prefix: str, count: int) -> dict[
     return sent
 
 
-async def test_same_transaction_at_two_nodes_at_once_is_one_event(alice: TwoNodes) -> None:
+async def test_what_is_asked_of_two_nodes_at_once_is_done_once(alice: TwoNodes) -> None:
     room = await alice.here.creates_room()
     for number in range(100):
         first, second = await asyncio.gather(
@@ -74,6 +74,9 @@ async def test_same_transaction_at_two_nodes_at_once_is_one_event(alice: TwoNode
         if event["type"] == "m.room.message"
     ]
     assert bodies == [f"message {number}" for number in range(100)]
+    path, body = f"rooms/{quoted(room)}/upgrade", {"new_version": "12"}
+    one, other = await asyncio.gather(alice.here.post(path, body), alice.there.post(path, body))
+    assert one == other
 
 
 async def test_many_transactions_at_two_nodes_at_once_are_one_event_each(alice: TwoNodes) -> None:

@@ -11,7 +11,7 @@ from homeserver.telemetry.clock import SystemClock
 from tests.support.processes import server_processes
 
 # Renewals come every 3 s, a lease lasts 10 s, and up to 4 move at a time.
-_SECONDS = 45.0
+_SECONDS = 120.0
 
 
 async def leases(database: Database) -> dict[str, int]:

@@ -100,9 +100,8 @@ async def receiving(database_dsn: str, tmp_path: Path) -> AsyncIterator[Receivin
 MakeRoom = Callable[..., Awaitable[Dag]]
 
 
-@pytest.fixture
-def make_room(receiving: Receiving) -> MakeRoom:
-    """Makes rooms of Alice, who is here, and of Eve and Fred, who are on other servers."""
+def rooms_of(receiving: Receiving) -> MakeRoom:
+    """Make rooms of Alice, who is here, and of Eve and Fred, who are on other servers."""
 
     async def make(version: str = "11", **content: object) -> Dag:
         room_id = await receiving.node.rooms.create.create(
@@ -118,3 +117,8 @@ def make_room(receiving: Receiving) -> MakeRoom:
         return dag
 
     return make
+
+
+@pytest.fixture
+def make_room(receiving: Receiving) -> MakeRoom:
+    return rooms_of(receiving)

@@ -10,6 +10,7 @@ from homeserver.protocol.redaction import redact
 from homeserver.rooms.servers_in_room import ServersInRooms
 from homeserver.services.backfill_history import BackfillHistory
 from homeserver.services.closest_event import ClosestEvent
+from homeserver.services.distant_history import DistantHistory
 from homeserver.services.history_pages import HistoryPages
 from homeserver.services.room_pages import RoomPages
 from tests.receiving.conftest import ALICE, EVE, FRED
@@ -26,34 +27,59 @@ def backfill_of(receiving):
     return BackfillHistory(
         node.base.database,
         node.rooms.heads,
-        layer.known,
         ServersInRooms(node.base.database),
         layer.fill_gap,
-        receiving.peers,
         node.base.clock,
         ServerName("localhost"),
     )
 
 
-async def scrolls(receiving, room_id, who=ALICE, limit=10, start=None, backfill=None):
-    """Read the timeline back to its beginning, page by page, newest first."""
-    node = receiving.node
-    pages = HistoryPages(
-        RoomPages(node.base.database, node.rooms.timeline, node.base.personal_rules),
+def distant_of(receiving, backfill=None):
+    node, layer = receiving.node, receiving.layer
+    return DistantHistory(
+        node.base.database,
+        node.rooms.heads,
+        layer.known,
         backfill or backfill_of(receiving),
-        node.rooms.visibility,
+        layer.jump,
+        receiving.peers,
     )
+
+
+def pages_of(receiving, backfill=None):
+    node = receiving.node
+    backfill = backfill or backfill_of(receiving)
+    return HistoryPages(
+        RoomPages(node.base.database, node.rooms.timeline, node.base.personal_rules),
+        backfill,
+        distant_of(receiving, backfill),
+        node.rooms.visibility,
+        node.base.clock,
+    )
+
+
+async def scrolls(
+    receiving, room_id, who=ALICE, limit=10, start=None, backfill=None, backwards=True
+):
+    """Read the timeline to its end, page by page, in the order of reading."""
+    node = receiving.node
+    pages = pages_of(receiving, backfill)
     found = []
     for _ in range(100):
         access = await node.rooms.access.to_read(who.user_id, room_id)
         page = await pages.page(
-            access, EventMatcher(RoomEventFilter()), backwards=True, start=start, limit=limit
+            access,
+            EventMatcher(RoomEventFilter()),
+            pages.budget(),
+            backwards=backwards,
+            start=start,
+            limit=limit,
         )
         found += page.records
         start = page.end
         if start is None:
             return found
-    raise AssertionError("the timeline has no beginning")
+    raise AssertionError("the timeline has no end")
 
 
 def ids(records):
@@ -95,18 +121,15 @@ async def test_who_reads_only_the_newest_events_does_not_have_others_asked(recei
     await joined(receiving, dag, sent[-1])
     for _ in range(12):
         await local(receiving, dag.room_id, "m.room.message", HELLO)
-    node = receiving.node
-    access = await node.rooms.access.to_read(ALICE.user_id, dag.room_id)
-    pages = HistoryPages(
-        RoomPages(node.base.database, node.rooms.timeline, node.base.personal_rules),
-        backfill_of(receiving),
-        node.rooms.visibility,
-    )
+    access = await receiving.node.rooms.access.to_read(ALICE.user_id, dag.room_id)
+    pages = pages_of(receiving)
     matcher = EventMatcher(RoomEventFilter())
-    page = await pages.page(access, matcher, backwards=True, start=None, limit=10)
+    page = await pages.page(access, matcher, pages.budget(), backwards=True, start=None, limit=10)
     assert len(page.records) == 10
     assert "backfill" not in receiving.peers.asked
-    page = await pages.page(access, matcher, backwards=True, start=page.end, limit=10)
+    page = await pages.page(
+        access, matcher, pages.budget(), backwards=True, start=page.end, limit=10
+    )
     assert "backfill" in receiving.peers.asked
     assert len(page.records) == 10
 
@@ -275,7 +298,7 @@ async def test_an_event_at_a_time_that_only_others_know(receiving):
     await joined(receiving, dag, sent[-1])
     receiving.peers.page = 3
     node = receiving.node
-    closest = ClosestEvent(node.base.database, node.rooms.access, backfill_of(receiving))
+    closest = ClosestEvent(node.base.database, node.rooms.access, distant_of(receiving))
     ts = dag.events[sent[2]].origin_server_ts
     for forwards in (False, True):
         record = await closest.find(ALICE.user_id, dag.room_id, ts, forwards=forwards)

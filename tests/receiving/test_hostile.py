@@ -5,7 +5,7 @@ import asyncio
 from homeserver.ports import StateIDs
 from homeserver.run.receive_layer import receive_layer
 from tests.receiving.conftest import ALICE, EVE
-from tests.receiving.test_receiving import HELLO, REJECTED, end_of, shown
+from tests.receiving.test_receiving import HELLO, NOTHING, REJECTED, end_of, shown
 from tests.support.dag import DagPeers
 from tests.support.node import running_node
 
@@ -30,7 +30,7 @@ async def test_junk_for_answers_leaves_the_event_waiting(receiving, make_room):
     ):
         receiving.peers.lies = {
             "missing_events": JUNK, "event": {}, "event_auth": JUNK, "state_ids": state_ids,
-            "state": (JUNK, JUNK),
+            "state": (JUNK, JUNK), "backfill": JUNK,
         }  # fmt: skip
         await receiving.gets(event)
         assert await receiving.flags(event.event_id) is None
@@ -41,7 +41,7 @@ async def test_the_state_of_another_room_is_not_believed(receiving, make_room):
     dag, other = await make_room(), await make_room()
     _, event = await gap(receiving, dag)
     foreign = list((await receiving.state(other.room_id)).values())
-    receiving.peers.lies = {"missing_events": [], "state_ids": StateIDs(foreign, [])}
+    receiving.peers.lies = {**NOTHING, "state_ids": StateIDs(foreign, [])}
     await receiving.gets(event)
     assert await receiving.flags(event.event_id) is None
     assert await receiving.staged() == 1
@@ -56,10 +56,7 @@ async def test_a_forged_state_at_a_gap_takes_no_power(receiving, make_room):
     )
     dag.events[forged.event_id] = forged
     state = dag.before(event.event_id) | {("m.room.power_levels", ""): forged.event_id}
-    receiving.peers.lies = {
-        "missing_events": [],
-        "state_ids": StateIDs(list(state.values()), []),
-    }
+    receiving.peers.lies = {**NOTHING, "state_ids": StateIDs(list(state.values()), [])}
     before = await receiving.state(dag.room_id)
     await receiving.gets(event)
     assert await receiving.flags(forged.event_id) == 1 | REJECTED

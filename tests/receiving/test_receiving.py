@@ -11,6 +11,8 @@ from tests.support.node import user
 
 HELLO = {"msgtype": "m.text", "body": "hello"}
 REJECTED, SOFT_FAILED = 2, 4
+# What servers answer that give no events away.
+NOTHING = {"missing_events": [], "backfill": []}
 
 
 async def shown(receiving, room_id, since=None, *, is_lazy=False):
@@ -173,8 +175,7 @@ async def test_the_state_at_a_gap_is_asked_for(receiving, make_room):
     name = {"displayname": "Eve", "membership": "join"}
     member = dag.make(EVE, "m.room.member", name, [hidden.event_id], state_key=EVE)
     later = dag.make(EVE, "m.room.message", HELLO, [member.event_id])
-    receiving.peers.hidden = {member.event_id}
-    receiving.peers.lies["missing_events"] = []
+    receiving.peers.lies |= NOTHING
     receiving.peers.hidden = {hidden.event_id}
     await receiving.gets(later)
     assert await receiving.flags(later.event_id) == 0
@@ -188,7 +189,7 @@ async def test_an_event_that_comes_after_its_children_is_shown_late(receiving, m
     old_end = await end_of(receiving, dag)
     late = dag.make(EVE, "m.room.message", HELLO, [old_end])
     child = dag.make(EVE, "m.room.message", HELLO, [late.event_id])
-    receiving.peers.lies["missing_events"] = []
+    receiving.peers.lies |= NOTHING
     await receiving.gets(child)
     await receiving.gets(late)
     assert (await shown(receiving, dag.room_id))[-2:] == [child.event_id, late.event_id]
@@ -353,7 +354,7 @@ async def test_an_event_may_follow_backfilled_history(receiving, make_room):
     dag = await make_room()
     old = dag.make(EVE, "m.room.message", HELLO, [await end_of(receiving, dag)])
     event = dag.make(EVE, "m.room.message", HELLO, [old.event_id])
-    receiving.peers.lies["missing_events"] = []
+    receiving.peers.lies |= NOTHING
     await receiving.gets(event)
     await receiving.layer.outliers.store_pdus(
         Room(dag.room_id, (await receiving.node.rooms.heads.head(dag.room_id)).room_nid, dag.rules),

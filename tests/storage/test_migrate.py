@@ -10,6 +10,7 @@ from homeserver.storage.database import Database, UnsuitableDatabase
 from homeserver.storage.migrate import Migration, MigrationFailed, migrate, read_migrations
 from homeserver.telemetry.clock import SystemClock
 
+SCHEMA_LOCK = 0x6D78736368656D61
 FIRST = Migration(
     1,
     "first",
@@ -58,6 +59,15 @@ async def test_migrations_are_applied_in_order_and_once(empty: Database) -> None
 async def test_only_new_migrations_are_applied(empty: Database) -> None:
     await migrate(empty, [FIRST])
     assert await migrate(empty, [FIRST, SECOND, THIRD]) == [SECOND, THIRD]
+
+
+async def test_schema_that_is_up_to_date_is_not_locked(empty: Database) -> None:
+    await migrate(empty, [FIRST, SECOND])
+    async with empty.transaction() as tx:
+        # As another node does that migrates at this moment.
+        await tx.execute("SELECT pg_advisory_xact_lock($1)", SCHEMA_LOCK)
+        async with asyncio.timeout(60):
+            assert await migrate(empty, [FIRST, SECOND]) == []
 
 
 async def test_nodes_that_start_together_apply_each_migration_once(

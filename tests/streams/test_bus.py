@@ -31,7 +31,7 @@ class Ear:
         self._changed.set()
 
     async def hears(self, position: int) -> None:
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             while position not in self.positions:
                 self._changed.clear()
                 await self._changed.wait()
@@ -63,13 +63,13 @@ async def redis_node(url: str) -> AsyncIterator[RedisNode]:
 
 async def listening(url: str, count: int) -> None:
     """Wait until so many nodes have subscribed."""
-    async with redis.asyncio.Redis.from_url(url) as client, asyncio.timeout(10):
+    async with redis.asyncio.Redis.from_url(url) as client, asyncio.timeout(60):
         while dict(await client.pubsub_numsub(CHANNEL))[CHANNEL.encode()] < count:
             await client.ping()
 
 
 async def eventually(condition: Callable[[], bool], url: str) -> None:
-    async with redis.asyncio.Redis.from_url(url) as client, asyncio.timeout(10):
+    async with redis.asyncio.Redis.from_url(url) as client, asyncio.timeout(60):
         while not condition():
             await client.ping()
 
@@ -220,7 +220,7 @@ async def test_a_commit_is_in_the_tail_of_the_other_node_without_a_poll(
         heard = asyncio.Event()
         two.tail.follow(lambda entries: heard.set() if entries else None)
         await one.writer.append(UserChanges(), "u")
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             await heard.wait()
         assert two.tail.position == 1
 

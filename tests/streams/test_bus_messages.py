@@ -25,7 +25,7 @@ class Ears:
         self.messages: asyncio.Queue[bytes] = asyncio.Queue()
 
     async def next_messages(self, count: int) -> list[bytes]:
-        return [await asyncio.wait_for(self.messages.get(), 5) for _ in range(count)]
+        return [await asyncio.wait_for(self.messages.get(), 60) for _ in range(count)]
 
 
 @pytest.fixture
@@ -64,7 +64,7 @@ async def test_announcements_and_messages_are_told_apart(ears: list[Ears]) -> No
     here, there = ears
     here.bus.announce(7)
     here.bus.tell(b"8")
-    assert await asyncio.wait_for(there.positions.get(), 5) == 7
+    assert await asyncio.wait_for(there.positions.get(), 60) == 7
     assert await there.next_messages(1) == [b"8"]
     assert there.positions.empty()
 

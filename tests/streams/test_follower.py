@@ -48,7 +48,7 @@ class Diary:
 
     async def has(self, count: int) -> None:
         """Wait until so many changes are handled."""
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             while len(self.handled) < count:
                 self._changed.clear()
                 await self._changed.wait()

@@ -3,6 +3,7 @@
 Other servers make their events here, and answer questions from here.
 """
 
+import asyncio
 from collections.abc import Iterable, Sequence
 from hashlib import sha256
 
@@ -152,7 +153,8 @@ class Dag:
 class DagPeers:
     """Answers every question from models, as the one other server; counts the questions.
 
-    `lies`: answers to take instead, by question name. `is_silent`: no answer at all.
+    `lies`: answers to take instead, by question name. `is_silent`: no answer at all; `silent`:
+    none of these servers, which refuse; `slow`: these answer nothing before `is_over`.
     """
 
     def __init__(self) -> None:
@@ -160,6 +162,13 @@ class DagPeers:
         self.asked: list[str] = []
         self.lies: dict[str, object] = {}
         self.is_silent = False
+        self.silent: set[str] = set()
+        self.slow: set[str] = set()
+        # Whom a question has reached, in order.
+        self.asked_of: list[str] = []
+        # Set whenever somebody begins to wait for a slow server.
+        self.is_awaited = asyncio.Event()
+        self.is_over = asyncio.Event()
         # Events that the other server does not give away.
         self.hidden: set[EventID] = set()
         # How much of history it gives at once, and events that it gives otherwise than they are.
@@ -176,7 +185,7 @@ class DagPeers:
         limit: int,
         min_depth: int,
     ) -> list[JsonObject]:
-        if (lie := self._asked("missing_events")) is not None:
+        if (lie := await self._asked(server, "missing_events")) is not None:
             return lie
         dag = self.rooms[room_id]
         found: list[EventID] = []
@@ -190,7 +199,7 @@ class DagPeers:
         return [dag.events[each].pdu for each in reversed(found)]
 
     async def event(self, server: ServerName, event_id: EventID) -> JsonObject:
-        if (lie := self._asked("event")) is not None:
+        if (lie := await self._asked(server, "event")) is not None:
             return lie
         for dag in self.rooms.values():
             if event_id in dag.events and event_id not in self.hidden:
@@ -200,12 +209,12 @@ class DagPeers:
     async def event_auth(
         self, server: ServerName, room_id: RoomID, event_id: EventID
     ) -> list[JsonObject]:
-        if (lie := self._asked("event_auth")) is not None:
+        if (lie := await self._asked(server, "event_auth")) is not None:
             return lie
         return [each.pdu for each in self.rooms[room_id].auth_chain([event_id])]
 
     async def state_ids(self, server: ServerName, room_id: RoomID, event_id: EventID) -> StateIDs:
-        if (lie := self._asked("state_ids")) is not None:
+        if (lie := await self._asked(server, "state_ids")) is not None:
             return lie
         dag = self.rooms[room_id]
         ids = list(dag.before(event_id).values())
@@ -214,7 +223,7 @@ class DagPeers:
     async def state(
         self, server: ServerName, room_id: RoomID, event_id: EventID
     ) -> tuple[list[JsonObject], list[JsonObject]]:
-        if (lie := self._asked("state")) is not None:
+        if (lie := await self._asked(server, "state")) is not None:
             return lie
         dag = self.rooms[room_id]
         ids = list(dag.before(event_id).values())
@@ -223,7 +232,7 @@ class DagPeers:
     async def backfill(
         self, server: ServerName, room_id: RoomID, event_ids: Sequence[EventID], limit: int
     ) -> list[JsonObject]:
-        if (lie := self._asked("backfill")) is not None:
+        if (lie := await self._asked(server, "backfill")) is not None:
             return lie
         dag = self.rooms[room_id]
         found: list[EventID] = []
@@ -238,7 +247,7 @@ class DagPeers:
     async def timestamp_to_event(
         self, server: ServerName, room_id: RoomID, ts: int, *, forwards: bool
     ) -> tuple[EventID, int]:
-        if (lie := self._asked("timestamp_to_event")) is not None:
+        if (lie := await self._asked(server, "timestamp_to_event")) is not None:
             return lie
         times = [(e.origin_server_ts, i) for i, e in self.rooms[room_id].events.items()]
         if forwards:
@@ -249,10 +258,15 @@ class DagPeers:
             raise RemoteError(server, "no event at that time", status=404)
         return found[1], found[0]
 
-    def _asked(self, question: str):
+    async def _asked(self, server: str, question: str):
         self.asked.append(question)
-        if self.is_silent:
-            raise RemoteError(ServerName("elsewhere.example"), "no answer")
+        self.asked_of.append(server)
+        if self.is_silent or server in self.silent:
+            raise RemoteError(ServerName(server), "no answer")
+        if server in self.slow:
+            self.is_awaited.set()
+            await self.is_over.wait()
+            raise RemoteError(ServerName(server), "no answer")
         return self.lies.get(question)
 
 

@@ -42,7 +42,7 @@ class Mailbox:
 
     async def next(self) -> EmailMessage:
         """Return the next mail, when it is there."""
-        return await asyncio.wait_for(self._arrived.get(), 10)
+        return await asyncio.wait_for(self._arrived.get(), 60)
 
     async def next_text(self) -> str:
         return text_of(await self.next())

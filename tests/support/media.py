@@ -113,7 +113,7 @@ def path_of(uri: str) -> str:
 
 async def until(condition: Callable[[], bool]) -> None:
     """Return when something outside of this process's control has happened."""
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         while not condition():  # noqa: ASYNC110 - files have no events
             await asyncio.sleep(0.005)
 

@@ -1,13 +1,17 @@
 """The program itself, as an operator runs it: a child process that may be killed."""
 
+import fcntl
 import os
 import random
 import signal
 import socket
 import subprocess
 import sys
+import tempfile
+from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 
 from homeserver.storage.embedded import EmbeddedPostgres
@@ -16,23 +20,59 @@ from homeserver.storage.postmaster_pid import is_postmaster_of, read_postmaster
 ROOT = Path(__file__).resolve().parents[2]
 _READY = "homeserver is ready: "
 # A start replays at most what PostgreSQL had not checkpointed; a stop drains for at most 10 s.
-_STOP_SECONDS = 20
+_STOP_SECONDS = 60
+# More than one test needs, and few enough that many processes find ports.
+_PORTS_KEPT = 200
 
 
 def free_port() -> int:
-    """Return a TCP port that nobody listens on.
+    """Return a TCP port that nobody listens on, and that no other test process takes.
 
     Below those that systems give to outgoing connections: a server that is killed finds its port
     free when it comes back.
     """
-    for _ in range(100):
+    for _ in range(1000):
         port = random.randint(15_000, 32_000)
+        if not _reserved_ports().add(port):
+            continue
         try:
             socket.create_server(("127.0.0.1", port)).close()
         except OSError:
             continue
         return port
     raise AssertionError("no free port was found")
+
+
+class _ReservedPorts:
+    """The ports that this process took last.
+
+    Between the choice and the use another process could choose the same: a lock on byte n of a
+    file says that port n is taken.
+    """
+
+    def __init__(self) -> None:
+        path = Path(tempfile.gettempdir()) / f"homeserver-test-ports-{os.getuid()}"
+        # Open until the process ends, which frees the ports.
+        self._file = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
+        self._ports: deque[int] = deque()
+
+    def add(self, port: int) -> bool:
+        """Take a port; False: it has been taken."""
+        if port in self._ports:
+            return False
+        try:
+            fcntl.lockf(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB, 1, port)
+        except OSError:
+            return False
+        self._ports.append(port)
+        if len(self._ports) > _PORTS_KEPT:
+            fcntl.lockf(self._file, fcntl.LOCK_UN, 1, self._ports.popleft())
+        return True
+
+
+@cache
+def _reserved_ports() -> _ReservedPorts:
+    return _ReservedPorts()
 
 
 class ServerProcess:

@@ -22,7 +22,7 @@ from tests.support.dag import Dag, key_of
 from tests.support.federation import NamedServer
 from tests.support.peer_server import PeerServer, Reply, now_ms
 
-WAIT_SECONDS = 15.0
+WAIT_SECONDS = 60.0
 
 
 class RemoteMember:

@@ -12,7 +12,7 @@ from typing import Any
 from tests.support.client import Client
 
 # A server that has not told something in this time never will.
-PATIENCE_SECONDS = 30
+PATIENCE_SECONDS = 60
 _WAIT_MS = 1_000
 _FILTER = {"room": {"timeline": {"limit": 500}}, "presence": {"limit": 500}}
 

@@ -33,10 +33,13 @@ _COMPARISONS: Final[dict[str, Callable[[int, int], bool]]] = {
 
 
 class RoomFacts(msgspec.Struct, frozen=True):
-    """What conditions ask about the room, before the event."""
+    """What conditions ask about the room, before the event; what is None is not known here.
 
-    member_count: int
-    power_levels: PowerLevels
+    A condition on what is not known does not match.
+    """
+
+    member_count: int | None
+    power_levels: PowerLevels | None
 
 
 class UserFacts(msgspec.Struct, frozen=True):
@@ -200,7 +203,11 @@ def _room_member_count(source: JsonObject) -> Test:
     if match is None:
         return never
     compare, count = _COMPARISONS[match[1]], int(match[2])
-    return lambda _event, room, _user: compare(room.member_count, count)
+
+    def is_count(_event: PushEvent, room: RoomFacts, _user: UserFacts | None) -> bool:
+        return room.member_count is not None and compare(room.member_count, count)
+
+    return is_count
 
 
 def _sender_notification_permission(source: JsonObject) -> Test:
@@ -210,6 +217,8 @@ def _sender_notification_permission(source: JsonObject) -> Test:
 
     def has_level(event: PushEvent, room: RoomFacts, _user: UserFacts | None) -> bool:
         levels = room.power_levels
+        if levels is None:
+            return False
         return levels.of_user(event.event.sender) >= levels.notification(key)
 
     return has_level

@@ -7,7 +7,12 @@ from homeserver.errors import Forbidden, InvalidParam
 from homeserver.protocol.event import Event
 from homeserver.protocol.identifiers import ServerName
 from homeserver.rooms.heads import Heads
-from homeserver.rooms.receive.known import KnownEvents, is_extremity_material, is_outlier
+from homeserver.rooms.receive.known import (
+    KnownEvents,
+    has_state,
+    is_extremity_material,
+    is_outlier,
+)
 from homeserver.rooms.receive.take import Incoming, TakeEvents
 from homeserver.storage.received_events import EventFacts
 
@@ -45,7 +50,8 @@ class AcceptEvent:
         if head is None or not head.local_joined:
             raise Forbidden("This server is not in the room")
         facts = await self._known.facts([*event.prev_events, *event.auth_events])
-        is_placed = all(not is_outlier(facts.get(each)) for each in event.prev_events)
+        # After filled-in history the state would have to be asked for.
+        is_placed = all(has_state(facts.get(each)) for each in event.prev_events)
         if not event.prev_events or not is_placed:
             raise InvalidParam("prev_events are not those of the template")
         if any(each not in facts for each in event.auth_events):

@@ -5,26 +5,23 @@ put in the place of the gap and nowhere else, so that who has read further has m
 Spec: server-server-api/#backfilling-and-retrieving-missing-events
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Final
 
 from homeserver.ports import EventPeers
-from homeserver.protocol.auth_rules.redaction import may_apply_redaction
-from homeserver.protocol.client_event import split_pdu
 from homeserver.protocol.event import Event
 from homeserver.protocol.identifiers import EventID, ServerName
-from homeserver.protocol.redaction import redact
-from homeserver.protocol.relations import relation_of
-from homeserver.rooms.event_cache import EventCache
 from homeserver.rooms.head import RoomHead
 from homeserver.rooms.receive.known import KnownEvents, is_outlier, is_rejected
 from homeserver.rooms.receive.order import by_prev_events
-from homeserver.rooms.receive.outliers import Outliers, Room, Unjudged
+from homeserver.rooms.receive.outliers import Outliers, Room
 from homeserver.rooms.receive.pdus import readable_events
-from homeserver.rooms.relating import Related
-from homeserver.storage import history_gaps, received_events
+from homeserver.rooms.receive.place_history import PlaceHistory
+from homeserver.rooms.receive.questions import Unjudged
+from homeserver.storage import history_gaps, history_stretches, received_events
 from homeserver.storage.database import Database, Transaction
 from homeserver.storage.history_gaps import HistoryGap
+from homeserver.storage.history_stretches import Bounds
 from homeserver.storage.received_events import EventFacts
 
 PAGE: Final = 100
@@ -39,13 +36,13 @@ class FillGap:
         self,
         database: Database,
         known: KnownEvents,
-        cache: EventCache,
+        places: PlaceHistory,
         outliers: Outliers,
         peers: EventPeers,
     ) -> None:
         self._database = database
         self._known = known
-        self._cache = cache
+        self._places = places
         self._outliers = outliers
         self._peers = peers
 
@@ -61,12 +58,37 @@ class FillGap:
         facts = await self._known.facts(each.event_id for each in taken)
         stored = [each for each in taken if each.event_id in facts]
         async with self._database.transaction("fill_gap") as tx:
-            placed = await self._place(tx, head, gap, stored, facts)
+            await history_gaps.lock_history(tx, head.room_nid)
+            divided = await self._divided(tx, head, gap, stored)
+            if any(each.oldest - len(events) <= each.lowest for each, events in divided):
+                # There is no space: they lie about how far they are from each other.
+                return 0
+            placed = [
+                await self._places.put(tx, head, gap.pos, each, events, facts)
+                for each, events in divided
+            ]
             await self._move_gap(tx, head, gap, stored, facts)
-            redacted = await self._redact(tx, head, placed)
-        for nid in redacted:
-            self._cache.drop(nid)
-        return len(placed)
+            await history_stretches.join(tx, head.room_nid, gap.pos)
+        self._places.forget(nid for each in placed for nid in each.redacted)
+        return sum(len(each.events) for each in placed)
+
+    async def _divided(
+        self, tx: Transaction, head: RoomHead, gap: HistoryGap, stored: Sequence[Event]
+    ) -> list[tuple[Bounds, Sequence[Event]]]:
+        """Choose the stretch to go on with for each event: that of the gap, or an older one.
+
+        A way around where an older stretch begins leads to what is older than all of it.
+        """
+        divided: list[tuple[Bounds, Sequence[Event]]] = []
+        within = await history_stretches.bounds_at(tx, head.room_nid, gap.pos, gap.sub)
+        rest = stored
+        while within is not None:
+            older = await history_stretches.bounds_at(tx, head.room_nid, gap.pos, within.lowest)
+            depth = older.depth if older is not None else 0
+            divided.append((within, [each for each in rest if each.depth >= depth]))
+            rest = [each for each in rest if each.depth < depth]
+            within = older if rest else None
+        return divided
 
     async def _leading_to(self, gap: HistoryGap, answered: Mapping[EventID, Event]) -> list[Event]:
         """Return what of an answer leads up to the gap and has no place yet, the newest last."""
@@ -94,27 +116,6 @@ class FillGap:
         if incomplete:
             await self._outliers.store(room, incomplete)
 
-    async def _place(
-        self,
-        tx: Transaction,
-        head: RoomHead,
-        gap: HistoryGap,
-        stored: Sequence[Event],
-        facts: Mapping[EventID, EventFacts],
-    ) -> dict[int, Event]:
-        """Put events in place, the newest closest to the gap's end; return them by number."""
-        by_nid = {facts[each.event_id].event_nid: each for each in reversed(stored)}
-        nids = await history_gaps.place_history(tx, head.room_nid, gap.pos, list(by_nid))
-        placed = {nid: event for nid, event in by_nid.items() if nid in nids}
-        rows = (
-            Related(relation_of(event.content)).row(event, nid, head.room_nid)
-            for nid, event in placed.items()
-            if event.state_key is None
-        )
-        await history_gaps.relate(tx, [row for row in rows if row is not None])
-        await history_gaps.thread_history(tx, head.room_nid, list(placed))
-        return placed
-
     async def _move_gap(
         self,
         tx: Transaction,
@@ -139,39 +140,3 @@ class FillGap:
             child = gap.child_nid if is_rejected(own) else own.event_nid
             await received_events.open_gap(tx, head.room_nid, child, missing)
         await received_events.close_gaps(tx, head.room_nid, ids)
-
-    async def _redact(
-        self, tx: Transaction, head: RoomHead, placed: Mapping[int, Event]
-    ) -> list[int]:
-        """Apply redactions to and of what was placed; return the redacted events' numbers."""
-        for nid, event in placed.items():
-            if event.type == "m.room.redaction" and event.redacts is not None:
-                await received_events.await_redaction(tx, event.redacts, nid)
-        targets = {event.event_id for event in placed.values()}
-        targets.update(event.redacts for event in placed.values() if event.redacts is not None)
-        waiting = await received_events.waiting_redactions(tx, head.room_nid, targets)
-        if not waiting:
-            return []
-        facts = await self._known.facts(target for target, _ in waiting)
-        ready = [(facts[target].event_nid, nid) for target, nid in waiting if target in facts]
-        events = await self._cache.get({nid for pair in ready for nid in pair})
-        redacted: list[int] = []
-        for target_nid, redaction_nid in _applicable(head, ready, events):
-            core, rest = split_pdu(redact(events[target_nid].pdu, head.rules), head.rules)
-            await history_gaps.redact_history(tx, target_nid, redaction_nid, core, rest)
-            redacted.append(target_nid)
-        return redacted
-
-
-def _applicable(
-    head: RoomHead, pairs: Iterable[tuple[int, int]], events: Mapping[int, Event]
-) -> list[tuple[int, int]]:
-    """Return the (target, redaction) pairs in which the redaction may take effect."""
-    return [
-        (target, redaction)
-        for target, redaction in pairs
-        if target in events
-        and redaction in events
-        and events[target].room_id == head.room_id
-        and may_apply_redaction(events[redaction], events[target], head.power_levels)
-    ]

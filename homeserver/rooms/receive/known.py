@@ -2,18 +2,34 @@
 
 from collections import OrderedDict
 from collections.abc import Iterable
-from typing import Final
+from typing import Final, NamedTuple
 
 from homeserver.protocol.event import Event
 from homeserver.protocol.identifiers import EventID
 from homeserver.rooms.event_cache import EventCache
+from homeserver.rooms.head import RoomHead
 from homeserver.storage import received_events
 from homeserver.storage.database import Database
 from homeserver.storage.event_writes import OUTLIER, REJECTED, SOFT_FAILED
 from homeserver.storage.received_events import EventFacts
+from homeserver.telemetry.log import get_logger
+
+log = get_logger(__name__)
 
 # About 400 bytes each.
 MAX_FACTS: Final = 20_000
+
+
+class Around(NamedTuple):
+    """What is stored of an event, its own row as an outlier if there is one, and its prev events.
+
+    Of the `missing` ones the states are not known, and those of `gap` not even the events.
+    """
+
+    own: EventFacts | None
+    prevs: dict[EventID, EventFacts]
+    missing: list[EventID]
+    gap: list[EventID]
 
 
 class KnownEvents:
@@ -51,6 +67,20 @@ class KnownEvents:
         """Return events that are stored."""
         found = await self._cache.get([each.event_nid for each in facts])
         return {event.event_id: event for event in found.values()}
+
+    async def around(self, event: Event, head: RoomHead) -> Around | None:
+        """Return what is stored around an event; None: nothing is to be done about it."""
+        facts = await self.facts([event.event_id, *event.prev_events])
+        own = facts.pop(event.event_id, None)
+        if own is not None and not is_outlier(own):
+            return None
+        if any(each.room_nid != head.room_nid for each in facts.values()):
+            log.warning("prev event of another room", event_id=event.event_id, sender=event.sender)
+            return None
+        prevs = {each: facts[each] for each in event.prev_events if has_state(facts.get(each))}
+        missing = [each for each in dict.fromkeys(event.prev_events) if each not in prevs]
+        gap = [each for each in missing if is_outlier(facts.get(each))]
+        return Around(own, prevs, missing, gap)
 
 
 def is_outlier(facts: EventFacts | None) -> bool:

@@ -35,7 +35,7 @@ from homeserver.rooms.write import RoomWriter
 from homeserver.storage import joined_rooms, received_events
 from homeserver.storage.database import Database
 from homeserver.storage.event_writes import PARTIAL_STATE
-from homeserver.storage.joined_rooms import CompletedMember, PartialJoin
+from homeserver.storage.joined_rooms import Arrival, CompletedMember, PartialJoin
 from homeserver.storage.received_events import EventFacts
 from homeserver.storage.state import SnapshotLink
 from homeserver.streams.entries import ROOM_COMPLETED
@@ -110,8 +110,7 @@ class NewRoom:
         room_id = join_event.room_id
         head = await self._heads.head(room_id)
         if head is not None and head.local_joined:
-            if await self._take_events.take(room_id, [Incoming(join_event, server)]):
-                raise InvalidEvent("the join cannot be judged")
+            await self._join_here(join_event, server)
             return
         state = await readable_slices(state_pdus, room_id, rules)
         events = [*await readable_slices(auth_pdus, room_id, rules), *state]
@@ -127,22 +126,30 @@ class NewRoom:
             raise InvalidEvent("the state has not the room's create event")
 
         async def build(head: RoomHead | None) -> Sequence[Built]:
+            if head is not None and head.local_joined:
+                # Through another node, meanwhile: nobody shall be thrown out of the room.
+                return []
             base = head or _empty_head(room, create)
             built = await self._build(base, create, join_event, entries, partial=partial)
-            link = built.head.chain[0]
             async with self._database.connection("join_room") as connection:
-                if partial:
-                    await joined_rooms.begin_partial(
-                        connection, room_nid, built.event_nid, link.state_nid, servers_in_room
-                    )
-                else:
-                    await joined_rooms.end_partial(connection, room_nid)
                 await received_events.open_gap(
                     connection, room_nid, built.event_nid, await self._gap(join_event)
                 )
-            return [built]
+            arrival = Arrival(
+                room_nid,
+                built.event_nid,
+                built.head.chain[0].state_nid,
+                servers_in_room if partial else None,
+            )
+            return [built._replace(write=built.write._replace(arrival=arrival))]
 
-        await self._writer.write_joined(room_id, build)
+        if not await self._writer.write_joined(room_id, build):
+            await self._join_here(join_event, server)
+
+    async def _join_here(self, join_event: Event, server: ServerName) -> None:
+        """Take a join like any event. Raises InvalidEvent."""
+        if await self._take_events.take(join_event.room_id, [Incoming(join_event, server)]):
+            raise InvalidEvent("the join cannot be judged")
 
     async def complete(
         self, join: PartialJoin, state_pdus: Sequence[JsonObject], auth_pdus: Sequence[JsonObject]
@@ -184,8 +191,23 @@ class NewRoom:
                 )
             slot.forget()
         if position is not None:
-            self._log_writer.announce(position)
-            await self._tail.reach(position)
+            await self._log_writer.told(position)
+
+    async def abandon(self, join: PartialJoin) -> bool:
+        """Wait no longer for the members of a room that no local user is in; whether it is so.
+
+        Nobody tells this server about them then.
+        """
+        head = await self._heads.head(join.room_id)
+        if head is None or head.local_joined:
+            return False
+        async with self._database.transaction("abandon_room") as tx:
+            position = await joined_rooms.abandon(
+                tx, join, server_name=self._server_name, kind=ROOM_COMPLETED
+            )
+        if position is not None:
+            await self._log_writer.told(position)
+        return True
 
     async def _entries(self, room: Room, events: Iterable[Event]) -> dict[StateKey, StateEntry]:
         """Return the accepted ones of the state events by their keys; of two the first."""

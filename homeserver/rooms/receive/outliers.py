@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Collection, Iterable, Sequence
+from functools import partial
 from typing import Final, NamedTuple
 
 from homeserver.errors import RemoteError
@@ -17,10 +18,12 @@ from homeserver.rooms.receive.judge import Cited
 from homeserver.rooms.receive.known import KnownEvents, is_rejected
 from homeserver.rooms.receive.order import by_auth_events
 from homeserver.rooms.receive.pdus import readable_events, readable_slices
+from homeserver.rooms.receive.questions import Questions, Unjudged
 from homeserver.rooms.row_numbers import RowNumbers
 from homeserver.storage import received_events
 from homeserver.storage.database import Database
 from homeserver.storage.event_writes import OUTLIER, REJECTED, EventRow
+from homeserver.telemetry.clock import Clock
 from homeserver.telemetry.log import get_logger
 
 log = get_logger(__name__)
@@ -32,10 +35,12 @@ MAX_SINGLE: Final = 100
 _AT_ONCE: Final = 5
 # This much parsing and judging is done between two turns of the event loop.
 _SLICE: Final = 200
+# Each round that fails means that others have stored some of the same events meanwhile.
+_MAX_ROUNDS: Final = 10
 
 
-class Unjudged(Exception):
-    """What is needed to judge an event could not be had; it may be had later."""
+class _Overtaken(Exception):
+    """An event that is about to be stored has been stored by somebody else."""
 
 
 class Room(NamedTuple):
@@ -56,54 +61,95 @@ class Outliers:
         row_numbers: RowNumbers,
         peers: EventPeers,
         signatures: EventSignatures,
+        clock: Clock,
     ) -> None:
         self._database = database
         self._known = known
         self._row_numbers = row_numbers
         self._peers = peers
         self._signatures = signatures
+        self._clock = clock
 
-    async def complete_auth(self, room: Room, event: Event, server: ServerName) -> None:
-        """Store the auth chain of an event as far as it is not stored. Raises Unjudged."""
+    async def complete_auth(
+        self, room: Room, event: Event, server: ServerName, questions: Questions | None = None
+    ) -> None:
+        """Store the auth chain of an event as far as it is not stored. Raises Unjudged.
+
+        `server` is asked first; without `questions`, nobody else.
+        """
         missing = await self.missing(event.auth_events)
-        if not missing:
-            return
+        questions = questions or Questions(self._clock, server)
+        asked: set[ServerName] = set()
+        while missing:
+            each = await questions.next_server(asked, server)
+            if each is None:
+                raise Unjudged
+            await self._ask_for_auth(room, event, each, questions)
+            missing = await self.missing(missing)
+
+    async def _ask_for_auth(
+        self, room: Room, event: Event, server: ServerName, questions: Questions
+    ) -> None:
         try:
-            pdus = await self._peers.event_auth(server, room.room_id, event.event_id)
+            pdus = await questions.ask(
+                server, lambda: self._peers.event_auth(server, room.room_id, event.event_id)
+            )
         except RemoteError as error:
             log.warning("auth chain not had", event_id=event.event_id, reason=str(error))
             pdus = []
         if len(pdus) > MAX_AUTH_CHAIN:
             log.warning("auth chain too long", server=server, event_id=event.event_id)
             pdus = []
-        await self.store_pdus(room, pdus)
-        await self.fetch(room, await self.missing(missing), server)
-        if await self.missing(missing):
-            raise Unjudged
+        await self.store_pdus(room, pdus, questions)
+        await self.fetch(room, await self.missing(event.auth_events), server, questions)
 
     async def missing(self, event_ids: Collection[EventID]) -> list[EventID]:
         """Return which events are not stored."""
         facts = await self._known.facts(event_ids)
         return [each for each in dict.fromkeys(event_ids) if each not in facts]
 
-    async def fetch(self, room: Room, event_ids: Collection[EventID], server: ServerName) -> None:
-        """Ask for single events, and for what they cite, and store what comes of it."""
+    async def fetch(
+        self,
+        room: Room,
+        event_ids: Collection[EventID],
+        server: ServerName,
+        questions: Questions,
+    ) -> None:
+        """Ask for single events, and for what they cite, and store what comes of it.
+
+        Raises Unjudged: the time for questions is used up.
+        """
         fetched: dict[EventID, Event] = {}
         asked: set[EventID] = set()
         wanted = list(event_ids)
         while wanted and len(asked) + len(wanted) <= MAX_SINGLE:
             asked.update(wanted)
-            for start in range(0, len(wanted), _AT_ONCE):
-                pdus = await asyncio.gather(
-                    *(self._one(server, each) for each in wanted[start : start + _AT_ONCE])
-                )
-                events = readable_events(
-                    [pdu for pdu in pdus if pdu is not None], room.room_id, room.rules
-                )
-                fetched.update((event.event_id, event) for event in events)
+            pdus = await self._single(wanted, server, questions)
+            events = readable_events(pdus, room.room_id, room.rules)
+            fetched.update((event.event_id, event) for event in events)
             cited = {each for event in fetched.values() for each in event.auth_events}
             wanted = await self.missing(cited - fetched.keys() - asked)
-        await self.store(room, list(fetched.values()))
+        await self.store(room, list(fetched.values()), questions)
+
+    async def _single(
+        self, event_ids: Sequence[EventID], server: ServerName, questions: Questions
+    ) -> list[JsonObject]:
+        """Return what one server gives of some events, if it has the time."""
+        found: list[JsonObject] = []
+        for start in range(0, len(event_ids), _AT_ONCE):
+            few = event_ids[start : start + _AT_ONCE]
+            try:
+                pdus = await questions.ask(server, partial(self._few, server, few))
+            except RemoteError as error:
+                log.warning("events not had", server=server, reason=str(error))
+                break
+            found += [pdu for pdu in pdus if pdu is not None]
+        return found
+
+    async def _few(
+        self, server: ServerName, event_ids: Sequence[EventID]
+    ) -> list[JsonObject | None]:
+        return await asyncio.gather(*(self._one(server, each) for each in event_ids))
 
     async def _one(self, server: ServerName, event_id: EventID) -> JsonObject | None:
         try:
@@ -112,25 +158,48 @@ class Outliers:
             log.warning("event not had", event_id=event_id, reason=str(error))
             return None
 
-    async def store_pdus(self, room: Room, pdus: Sequence[JsonObject]) -> None:
+    async def store_pdus(
+        self, room: Room, pdus: Sequence[JsonObject], questions: Questions | None = None
+    ) -> None:
         """Store what another server has answered."""
         events = await readable_slices(pdus, room.room_id, room.rules)
-        await self.store(room, events)
+        await self.store(room, events, questions)
 
-    async def store(self, room: Room, events: Sequence[Event]) -> None:
+    async def store(
+        self, room: Room, events: Sequence[Event], questions: Questions | None = None
+    ) -> None:
         """Store events with a valid signature whose auth chains are complete, rejected or not.
 
-        Whatever else there is among them is left out, with what cites it.
+        Whatever else there is among them is left out, with what cites it. Raises Unjudged: the
+        keys could not be had in the time of the `questions`.
         """
         by_id = {event.event_id: event for event in events}
         known = await self._known.facts(by_id)
         new = [event for event_id, event in by_id.items() if event_id not in known]
         if not new:
             return
-        verified = await self._signatures.verify_events(new)
-        rows = await self._judged(room, [event for event in new if event.event_id in verified])
-        async with self._database.connection("store_outliers") as connection:
-            await received_events.insert_outliers(connection, rows)
+        if questions is None:
+            verified = await self._signatures.verify_events(new)
+        else:
+            verified = await questions.wait(lambda: self._signatures.verify_events(new))
+        new = [event for event in new if event.event_id in verified]
+        for _ in range(_MAX_ROUNDS):
+            if await self._insert(await self._judged(room, new)):
+                return
+            # Somebody else stores some of them at this moment. They have other numbers there.
+            known = await self._known.facts(event.event_id for event in new)
+            new = [event for event in new if event.event_id not in known]
+        log.warning("events are stored by others all the time", room_id=room.room_id)
+
+    async def _insert(self, rows: Sequence[EventRow]) -> bool:
+        """Store all of some rows, which cite each other by their numbers, or none."""
+        try:
+            async with self._database.transaction("store_outliers") as tx:
+                if await received_events.insert_outliers(tx, rows) < len(rows):
+                    raise _Overtaken
+        except _Overtaken:
+            return False
+        return True
 
     async def _judged(self, room: Room, events: Sequence[Event]) -> list[EventRow]:
         ordered = by_auth_events(events)

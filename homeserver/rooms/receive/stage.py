@@ -3,10 +3,10 @@
 Spec: server-server-api/#put_matrixfederationv1sendtxnid
 """
 
-from collections import OrderedDict
 from collections.abc import Sequence
 from typing import Final, NamedTuple
 
+from homeserver.errors import LimitExceeded
 from homeserver.ports import EventSignatures
 from homeserver.protocol.errors import InvalidEvent, InvalidIdentifier, InvalidJson
 from homeserver.protocol.event import Event
@@ -14,54 +14,26 @@ from homeserver.protocol.hashing import event_id_of
 from homeserver.protocol.identifiers import EventID, RoomID, ServerName, parse_room_id
 from homeserver.protocol.json_types import JsonObject, JsonValue
 from homeserver.protocol.room_versions import RoomVersionRules
-from homeserver.protocol.server_acl import ServerAcl, parse_server_acl
-from homeserver.rooms.event_cache import EventCache
-from homeserver.rooms.head import RoomHead
 from homeserver.rooms.heads import Heads
 from homeserver.rooms.receive.ended_invites import EndedInvites
 from homeserver.rooms.receive.inbox import Inbox
 from homeserver.rooms.receive.known import KnownEvents, is_outlier
-from homeserver.rooms.receive.pdus import received_event, stored_pdu
-from homeserver.storage import inbound_pdus
+from homeserver.rooms.receive.pdus import received_event
+from homeserver.rooms.receive.server_acls import ServerAcls
+from homeserver.storage import room_servers
 from homeserver.storage.database import Database
-from homeserver.telemetry.clock import Clock
 from homeserver.telemetry.log import get_logger
 
 log = get_logger(__name__)
 
-# Parsed access control lists: rarely more than some kB each.
-_MAX_ACLS: Final = 1_000
+# To an origin of which too much waits: some thousand events take about so long.
+_RETRY_AFTER_MS: Final = 10_000
 
 
 class Refused(NamedTuple):
     """Why a PDU is not accepted."""
 
     reason: str
-
-
-class ServerAcls:
-    """Applies the access control lists of rooms to servers."""
-
-    def __init__(self, cache: EventCache) -> None:
-        self._cache = cache
-        self._acls: OrderedDict[EventID, ServerAcl] = OrderedDict()
-
-    async def allows(self, head: RoomHead, server: ServerName) -> bool:
-        """Whether a server may take part in a room.
-
-        Spec: client-server-api/#server-access-control-lists-acls-for-rooms
-        """
-        entry = head.state.get(("m.room.server_acl", ""))
-        if entry is None:
-            return True
-        acl = self._acls.get(entry.event_id)
-        if acl is None:
-            found = await self._cache.get([entry.event_nid])
-            acl = parse_server_acl(found[entry.event_nid].content)
-            self._acls[entry.event_id] = acl
-            if len(self._acls) > _MAX_ACLS:
-                self._acls.popitem(last=False)
-        return acl.allows(server)
 
 
 class ReceiveEvents:
@@ -76,7 +48,6 @@ class ReceiveEvents:
         signatures: EventSignatures,
         inbox: Inbox,
         ended_invites: EndedInvites,
-        clock: Clock,
     ) -> None:
         self._database = database
         self._heads = heads
@@ -85,7 +56,6 @@ class ReceiveEvents:
         self._signatures = signatures
         self._inbox = inbox
         self._ended_invites = ended_invites
-        self._clock = clock
 
     async def stage(
         self, origin: ServerName, pdus: Sequence[JsonValue]
@@ -94,12 +64,13 @@ class ReceiveEvents:
 
         Returns by event ID `{}` or `{"error": …}`, as the answer to the transaction wants it. A
         PDU so wrong that it has no event ID is not in it.
-        Raises DatabaseUnavailable: nothing is accepted.
+        Raises DatabaseUnavailable, LimitExceeded: nothing is accepted, and to be sent again.
         """
         outcome: dict[EventID, JsonObject] = {}
         accepted: list[Event] = []
+        rooms = await self._known_rooms(pdus)
         for pdu in pdus:
-            event_id, read = await self._read(origin, pdu)
+            event_id, read = await self._read(origin, pdu, rooms)
             if isinstance(read, Refused):
                 log.warning("pdu refused", origin=origin, event_id=event_id, reason=read.reason)
                 if event_id is not None:
@@ -118,31 +89,33 @@ class ReceiveEvents:
             if event.event_id not in verified:
                 log.warning("pdu with wrong signature", origin=origin, event_id=event.event_id)
                 outcome[event.event_id] = {"error": "A signature is missing or wrong"}
-        await self._stage(origin, [event for event in new if event.event_id in verified])
+        good = [event for event in new if event.event_id in verified]
+        if good and not await self._inbox.stage(origin, good):
+            log.warning("too many staged pdus", origin=origin)
+            raise LimitExceeded(_RETRY_AFTER_MS, "Too many events of the server wait")
         return outcome
 
-    async def _stage(self, origin: ServerName, events: Sequence[Event]) -> None:
-        if not events:
-            return
+    async def _known_rooms(self, pdus: Sequence[JsonValue]) -> set[RoomID]:
+        """Return those rooms of PDUs that this server knows.
+
+        Names that somebody has made up must not drive the heads of real rooms out of memory.
+        """
+        named = {room_id for room_id in map(_room_id, pdus) if room_id is not None}
+        loaded = {room_id for room_id in named if self._heads.is_loaded(room_id)}
+        if loaded == named:
+            return loaded
         async with self._database.connection("stage_pdus") as connection:
-            await inbound_pdus.stage(
-                connection,
-                origin,
-                self._clock.now_ms(),
-                [(event.room_id, event.event_id, stored_pdu(event)) for event in events],
-            )
-        for event in events:
-            self._inbox.expect(event)
-        self._inbox.wake({event.room_id for event in events})
+            known = await room_servers.known_rooms(connection, list(named - loaded))
+        return loaded | {RoomID(each) for each in known}
 
     async def _read(
-        self, origin: ServerName, pdu: JsonValue
+        self, origin: ServerName, pdu: JsonValue, rooms: set[RoomID]
     ) -> tuple[EventID | None, Event | Refused | None]:
         """Return a PDU's event; None: it is dealt with."""
         room_id = _room_id(pdu)
         if not isinstance(pdu, dict) or room_id is None:
             return None, Refused("The event names no room")
-        head = await self._heads.head(room_id)
+        head = await self._heads.head(room_id) if room_id in rooms else None
         if head is None or not head.local_joined:
             ended = await self._ended_invites.take(origin, RoomID(room_id), pdu)
             if ended is not None:

@@ -6,26 +6,23 @@ Spec: server-server-api/#checks-performed-on-receipt-of-a-pdu
 """
 
 from collections import deque
-from collections.abc import Mapping, Sequence
-from typing import Final, NamedTuple
+from collections.abc import Callable, Mapping, Sequence
+from typing import Final, NamedTuple, TypeAlias
 
 from homeserver.protocol.event import Event, StateKey
 from homeserver.protocol.identifiers import EventID, RoomID, ServerName
-from homeserver.rooms.build import Built, Sent
+from homeserver.rooms.build import Built, Sent, passed_on
 from homeserver.rooms.event_cache import EventCache
 from homeserver.rooms.head import POWER_LEVELS, RoomHead, StateEntry
 from homeserver.rooms.heads import Heads
 from homeserver.rooms.policy_servers import PolicyServers
+from homeserver.rooms.receive.ends import Ends
 from homeserver.rooms.receive.gaps import Gaps
 from homeserver.rooms.receive.judge import Cited, Judge
-from homeserver.rooms.receive.known import (
-    KnownEvents,
-    has_state,
-    is_extremity_material,
-    is_outlier,
-)
-from homeserver.rooms.receive.outliers import Outliers, Room, Unjudged
+from homeserver.rooms.receive.known import Around, KnownEvents
+from homeserver.rooms.receive.outliers import Outliers, Room
 from homeserver.rooms.receive.place import Placing, Site
+from homeserver.rooms.receive.questions import Questions, Unjudged
 from homeserver.rooms.receive.states import (
     EMPTY,
     RoomState,
@@ -34,20 +31,20 @@ from homeserver.rooms.receive.states import (
     state_of_head,
 )
 from homeserver.rooms.row_numbers import RowNumbers
+from homeserver.rooms.servers_in_room import is_joined
 from homeserver.rooms.state_keys import StateKeys
 from homeserver.rooms.write import RoomWriter
 from homeserver.storage import received_events
 from homeserver.storage.database import Database
-from homeserver.storage.event_writes import PARTIAL_STATE, PASSED_ON, REJECTED, SOFT_FAILED
-from homeserver.storage.received_events import AuthEdge, EventFacts
+from homeserver.storage.event_writes import PARTIAL_STATE, REJECTED, SOFT_FAILED
+from homeserver.storage.received_events import AuthEdge
+from homeserver.telemetry.clock import Clock
 from homeserver.telemetry.log import get_logger
 
 log = get_logger(__name__)
 
 # One statement for so many events that follow each other.
 MAX_RUN: Final = 50
-# Rejected events on the way from an event to the extremities that it covers.
-_MAX_COVERED: Final = 100
 
 
 class Incoming(NamedTuple):
@@ -59,21 +56,13 @@ class Incoming(NamedTuple):
     is_passed_on: bool = False
 
 
-class _Stored(NamedTuple):
-    """What is stored of an event and its prev events, and the state that fills a gap.
-
-    Of the `missing` ones the states are not known, and those of `gap` not even the events.
-    """
-
-    own: EventFacts | None
-    prevs: dict[EventID, EventFacts]
-    missing: list[EventID]
-    gap: list[EventID]
-    claimed: Mapping[StateKey, StateEntry] | None
+# Called with the room and the events that were written, when they are committed.
+TakenListener: TypeAlias = Callable[[RoomID, Sequence[EventID]], None]
+_State: TypeAlias = Mapping[StateKey, StateEntry]
 
 
 class TakeEvents:
-    """Takes received events into rooms. One caller per room at a time."""
+    """Takes received events into rooms, whoever else does it at the same time."""
 
     def __init__(
         self,
@@ -90,12 +79,14 @@ class TakeEvents:
         outliers: Outliers,
         gaps: Gaps,
         policy_servers: PolicyServers,
+        clock: Clock,
     ) -> None:
         self._database = database
         self._writer = writer
         self._heads = heads
         self._cache = cache
         self._known = known
+        self._ends = Ends(database, known, states)
         self._judge = judge
         self._states = states
         self._state_keys = state_keys
@@ -104,15 +95,43 @@ class TakeEvents:
         self._outliers = outliers
         self._gaps = gaps
         self._policy_servers = policy_servers
+        self._clock = clock
+        self._listeners: list[TakenListener] = []
+
+    def on_taken(self, listener: TakenListener) -> None:
+        """Call `listener` when events were written, shown or not."""
+        self._listeners.append(listener)
 
     async def take(
         self, room_id: RoomID, incoming: Sequence[Incoming], *, may_ask: bool = True
     ) -> list[EventID]:
-        """Take events, each after its prev events, into a room that this server is in.
+        """Take events of one server, for which somebody waits, into a room that this server is in.
 
-        Those that are known stay as they are. `may_ask`: for events that are missing in between.
+        Each after its prev events; those that are known stay as they are. `may_ask`: for events
+        that are missing in between. Only the server that sent them is asked.
         Returns the events that cannot be judged now. Raises Forbidden: the room is not known.
         """
+        questions = Questions(self._clock, incoming[0].origin)
+        return await self._take(room_id, incoming, questions, fills_gaps=may_ask)
+
+    async def take_complete(self, room_id: RoomID, incoming: Sequence[Incoming]) -> list[EventID]:
+        """Take those events for which nobody has to be asked; return the others."""
+        return await self._take(room_id, incoming, None)
+
+    async def take_asking(
+        self, room_id: RoomID, incoming: Sequence[Incoming], questions: Questions
+    ) -> list[EventID]:
+        """Take events with whatever has to be asked for; return those that cannot be judged now."""
+        return await self._take(room_id, incoming, questions)
+
+    async def _take(
+        self,
+        room_id: RoomID,
+        incoming: Sequence[Incoming],
+        questions: Questions | None,
+        *,
+        fills_gaps: bool = True,
+    ) -> list[EventID]:
         queue = deque(incoming)
         unjudged: list[EventID] = []
         while queue:
@@ -122,7 +141,7 @@ class TakeEvents:
                 break
             each = queue.popleft()
             try:
-                await self._take_one(room_id, each, may_ask=may_ask)
+                await self._take_one(room_id, each, questions, fills_gaps=fills_gaps)
             except Unjudged:
                 unjudged.append(each.event.event_id)
         return unjudged
@@ -131,6 +150,8 @@ class TakeEvents:
         """Take as many events as simply follow the head one after the other."""
 
         async def build(head: RoomHead) -> Sequence[Built]:
+            if queue[0].is_passed_on:  # Who has handed it in is told the state before it.
+                self._states.remember_head(head)
             run: list[Built] = []
             for event, _, is_passed_on in list(queue)[:MAX_RUN]:
                 if not _is_simple(event, head, is_first=not run):
@@ -141,13 +162,16 @@ class TakeEvents:
                     break
                 nid = await self._row_numbers.event()
                 built = await self._writer.builder.place(head, event, nid, auth_nids, Sent())
-                run.append(_passed_on(built) if is_passed_on else built)
+                run.append(passed_on(built) if is_passed_on else built)
                 head = built.head
             return await self._unless_known(run)
 
-        if not _is_follower(queue[0].event, await self._head(room_id)):
+        head = await self._heads.head(room_id)
+        if head is None or not _is_follower(queue[0].event, head):
             return 0
-        return len(await self._writer.write_settled(room_id, build))
+        built = await self._writer.write_settled(room_id, build)
+        self._tell(room_id, built)
+        return len(built)
 
     async def _unless_known(self, run: list[Built]) -> Sequence[Built]:
         """Cut the run before an event that is stored, or that a redaction waits for."""
@@ -169,61 +193,98 @@ class TakeEvents:
             raise Unjudged
         return head
 
-    async def _take_one(self, room_id: RoomID, incoming: Incoming, *, may_ask: bool) -> None:
-        """Take an event at any place of the room, with whatever has to be asked for first."""
-        event, origin, is_passed_on = incoming
+    async def _take_one(
+        self, room_id: RoomID, incoming: Incoming, questions: Questions | None, *, fills_gaps: bool
+    ) -> None:
+        """Take an event at any place of the room. Raises Unjudged, Forbidden."""
+        event = incoming.event
         if event.type == "m.room.create":
             log.warning("second create event", room_id=room_id, **_named(event))
             return
         head = await self._head(room_id)
-        room = Room(room_id, head.room_nid, head.rules)
-        await self._outliers.complete_auth(room, event, origin)
-        stored = await self._stored(event, head)
-        if stored is None:
+        around = await self._known.around(event, head)
+        if around is None:
             return
-        if stored.gap and may_ask:
-            older = await self._gaps.older(head, event, origin)
-            await self.take(room_id, [Incoming(each, origin) for each in older], may_ask=False)
-            stored = await self._stored(event, head)
-            if stored is None:
+        claimed: _State | None = None
+        if questions is None:
+            await self._require_all(head, event, around)
+        else:
+            prepared = await self._prepared(
+                head, incoming, around, questions, fills_gaps=fills_gaps
+            )
+            if prepared is None:
                 return
-        claimed = None
-        if stored.missing:
-            claimed = await self._gaps.state_before(head, event, origin)
-        event = await self._policy_servers.signed_if_possible(head, event)
+            event, claimed = prepared
 
         async def build(head: RoomHead) -> Sequence[Built]:
-            now = await self._stored(event, head)
+            now = await self._known.around(event, head)
             if now is None:
                 return []
-            built = await self._build(head, event, now._replace(claimed=claimed))
-            return [_passed_on(each) for each in built] if is_passed_on else built
+            built = await self._build(head, incoming._replace(event=event), now, claimed)
+            return [passed_on(each) for each in built] if incoming.is_passed_on else built
 
-        for built in await self._writer.write_settled(room_id, build):
+        written = await self._writer.write_settled(room_id, build)
+        for built in written:
             await self._remember(built)
+        self._tell(room_id, written)
 
-    async def _stored(self, event: Event, head: RoomHead) -> _Stored | None:
-        """Return what is stored around an event; None: nothing is to be done about it."""
-        facts = await self._known.facts([event.event_id, *event.prev_events])
-        own = facts.pop(event.event_id, None)
-        if own is not None and not is_outlier(own):
-            return None
-        if any(each.room_nid != head.room_nid for each in facts.values()):
-            log.warning("prev event of another room", **_named(event))
-            return None
-        prevs = {each: facts[each] for each in event.prev_events if has_state(facts.get(each))}
-        missing = [each for each in dict.fromkeys(event.prev_events) if each not in prevs]
-        gap = [each for each in missing if is_outlier(facts.get(each))]
-        return _Stored(own, prevs, missing, gap, None)
+    async def _require_all(self, head: RoomHead, event: Event, around: Around) -> None:
+        """Hold that nothing has to be asked for. Raises Unjudged."""
+        if around.missing or await self._outliers.missing(event.auth_events):
+            raise Unjudged
+        if not await self._policy_servers.recommends(head, event):
+            raise Unjudged
 
-    async def _build(self, head: RoomHead, event: Event, stored: _Stored) -> Sequence[Built]:
+    async def _prepared(
+        self,
+        head: RoomHead,
+        incoming: Incoming,
+        around: Around,
+        questions: Questions,
+        *,
+        fills_gaps: bool,
+    ) -> tuple[Event, _State | None] | None:
+        """Ask for what an event lacks; return it with the state that fills a gap, if one is left.
+
+        None: nothing is to be done about the event any more. Raises Unjudged.
+        """
+        event, origin = incoming.event, incoming.origin
+        room = Room(head.room_id, head.room_nid, head.rules)
+        await self._outliers.complete_auth(room, event, origin, questions)
+        if around.gap and fills_gaps:
+            older = await self._gaps.older(head, event, around.gap, questions)
+            if older is not None:
+                between = [Incoming(each, older.server) for each in older.events]
+                await self._take(head.room_id, between, questions, fills_gaps=False)
+            now = await self._known.around(event, head)
+            if now is None:
+                return None
+            around = now
+        claimed = None
+        if around.missing:
+            claimed = await self._gaps.state_before(head, event, origin, questions)
+        event = await questions.wait(lambda: self._policy_servers.signed_if_possible(head, event))
+        return event, claimed
+
+    def _tell(self, room_id: RoomID, written: Sequence[Built]) -> None:
+        if written:
+            event_ids = [built.event.event_id for built in written]
+            for listener in self._listeners:
+                listener(room_id, event_ids)
+
+    async def _build(
+        self, head: RoomHead, incoming: Incoming, stored: Around, claimed: _State | None
+    ) -> Sequence[Built]:
+        event = incoming.event
         cited = await self._judge.cited(event)
         if cited is None:
             raise Unjudged
         nid = stored.own.event_nid if stored.own else await self._row_numbers.event()
         self._states.remember_head(head)
-        before = await self._state_before(head, event, stored)
+        before = await self._state_before(head, event, stored, claimed)
         flags = await self._verdict(head, event, cited, before)
+        if flags & REJECTED and not _is_kept(head, incoming):
+            return []
         partial = PARTIAL_STATE if head.is_partial_state else 0
         if stored.gap:
             async with self._database.connection("open_gap") as connection:
@@ -234,27 +295,29 @@ class TakeEvents:
             )
             return [built]
         after = await self._state_after(head, event, nid, before)
-        extremities = await self._extremities(head, event, nid, stored)
+        extremities = await self._ends.after(head, event, nid, stored)
         # State resolution reads it from there; it is not stored yet.
         self._cache.put(nid, event)
         is_levels = (event.type, event.state_key) == POWER_LEVELS
         edge = AuthEdge(nid, cited.nids, 0, is_levels)
-        current = await self._current(head, edge, after, extremities)
+        current = await self._ends.state(head, edge, after, extremities)
         site = Site(nid, cited.nids, before, after, current, extremities, partial)
         return [await self._placing.accepted(head, event, site)]
 
-    async def _state_before(self, head: RoomHead, event: Event, stored: _Stored) -> RoomState:
+    async def _state_before(
+        self, head: RoomHead, event: Event, stored: Around, claimed: _State | None
+    ) -> RoomState:
         if not event.prev_events:
             return EMPTY
         if _is_follower(event, head):
             return state_of_head(head)
         states = [await self._states.after(each) for each in stored.prevs.values()]
         if stored.missing:
-            assert stored.claimed is not None
-            changes = changes_between(head.state, stored.claimed)
+            assert claimed is not None
+            changes = changes_between(head.state, claimed)
             now = state_of_head(head)
-            claimed = await self._states.with_changes(now, head.room_nid, changes)
-            states.append(claimed if changes else now)
+            changed = await self._states.with_changes(now, head.room_nid, changes)
+            states.append(changed if changes else now)
         return await self._states.merged(states, head.room_nid, head.rules)
 
     async def _verdict(self, head: RoomHead, event: Event, cited: Cited, before: RoomState) -> int:
@@ -288,51 +351,6 @@ class TakeEvents:
         )
         return await self._states.with_changes(before, head.room_nid, {key: entry})
 
-    async def _extremities(
-        self, head: RoomHead, event: Event, event_nid: int, stored: _Stored
-    ) -> tuple[tuple[int, EventID], ...]:
-        """Return the forward extremities with the event, in the order of their numbers."""
-        covered = await self._covered(head, event, stored)
-        left = [entry for entry in head.extremities if entry[1] not in covered]
-        async with self._database.connection("named_as_prev") as connection:
-            named = await received_events.named_as_prev(connection, head.room_nid, [event.event_id])
-        # An event that others follow already is no end of the room.
-        return tuple(left) if named and left else (*left, (event_nid, event.event_id))
-
-    async def _covered(self, head: RoomHead, event: Event, stored: _Stored) -> set[EventID]:
-        """Return the prev events, and what comes before those that are no extremities."""
-        covered = set(event.prev_events)
-        ends = {event_id for _, event_id in head.extremities}
-        pending = [each for each in stored.prevs.values() if not is_extremity_material(each)]
-        while pending and not ends <= covered and len(covered) < _MAX_COVERED:
-            events = await self._known.events(pending)
-            prevs = {each for event in events.values() for each in event.prev_events} - covered
-            covered |= prevs
-            facts = await self._known.facts(prevs)
-            pending = [each for each in facts.values() if not is_extremity_material(each)]
-        return covered
-
-    async def _current(
-        self,
-        head: RoomHead,
-        edge: AuthEdge,
-        after: RoomState,
-        extremities: Sequence[tuple[int, EventID]],
-    ) -> RoomState:
-        """Return the resolved state of the extremities, the present one where it stays."""
-        others = [event_id for nid, event_id in extremities if nid != edge.event_nid]
-        facts = await self._known.facts(others)
-        if len(head.extremities) == 1 and len(others) == 1:
-            # The usual fork: the state of the head is that after its one extremity.
-            self._states.remember_after(head.extremities[0][0], state_of_head(head))
-        states = [await self._states.after(facts[each]) for each in others]
-        if len(others) < len(extremities):
-            states.append(after)
-        current = await self._states.merged(states, head.room_nid, head.rules, edge)
-        if changes_between(head.state, current.entries):
-            return current
-        return state_of_head(head)
-
     async def _remember(self, built: Built) -> None:
         """Note what a committed event is for those that follow it."""
         room_nid, event_id = built.write.room.room_nid, built.event.event_id
@@ -340,16 +358,19 @@ class TakeEvents:
             await received_events.close_gaps(connection, room_nid, [event_id])
 
 
+def _is_kept(head: RoomHead, incoming: Incoming) -> bool:
+    """Whether a rejected event is stored, so that it is known when others follow it.
+
+    Nobody follows those of strangers, who could fill the disk with them.
+    """
+    if incoming.is_passed_on or head.is_partial_state:
+        return True
+    return is_joined(head, incoming.origin)
+
+
 def _named(event: Event) -> dict[str, str]:
     """Return what logs say of an event: the sender tells whose fault it is."""
     return {"event_id": event.event_id, "sender": event.sender}
-
-
-def _passed_on(built: Built) -> Built:
-    row = built.write.event
-    return built._replace(
-        write=built.write._replace(event=row._replace(flags=row.flags | PASSED_ON))
-    )
 
 
 def _is_follower(event: Event, head: RoomHead) -> bool:

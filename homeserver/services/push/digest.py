@@ -1,16 +1,17 @@
 """Mails about messages that have been unread for a while."""
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from typing import Final, NamedTuple
 from urllib.parse import quote
 
-from homeserver.protocol.identifiers import RoomID, ServerName
+from homeserver.protocol.identifiers import RoomID, ServerName, UserID
 from homeserver.services.mail import Mail, Message
 from homeserver.services.push.notification import content_of, display_name_of, room_name_of
 from homeserver.storage import push_queue, pushers, third_party_ids
 from homeserver.storage.database import Database, Transaction
-from homeserver.storage.push_queue import PushedEvent, Waiting
+from homeserver.storage.push_queue import PushedEvent
 from homeserver.storage.pushers import PusherRow
+from homeserver.streams.personal_rules import PersonalRuleIndex
 from homeserver.telemetry.clock import Clock
 from homeserver.telemetry.metrics import Metrics
 
@@ -46,6 +47,7 @@ class EmailDigests:
         self,
         database: Database,
         mail: Mail,
+        personal_rules: PersonalRuleIndex,
         clock: Clock,
         metrics: Metrics,
         server_name: ServerName,
@@ -56,6 +58,7 @@ class EmailDigests:
         """`base_url`: where browsers reach this server, with a slash at the end."""
         self._database = database
         self._mail = mail
+        self._personal_rules = personal_rules
         self._clock = clock
         self._metrics = metrics
         self._server_name = server_name
@@ -68,32 +71,32 @@ class EmailDigests:
         A pusher whose address the account has no more is deleted.
         """
 
+        personal = await self._personal_rules.of_user(pusher.user_id)
+        ignored = frozenset[UserID]() if personal is None else personal.ignored
+
         async def work(tx: Transaction) -> bool:
-            return await self._send(tx, pusher)
+            return await self._send(tx, pusher, ignored)
 
         if await self._database.run_transaction(work, "push_digest"):
             self._mail.wake()
             self._metrics.push_seconds.labels(pusher.kind, "delivered").observe(0)
 
-    async def _send(self, tx: Transaction, pusher: PusherRow) -> bool:
+    async def _send(self, tx: Transaction, pusher: PusherRow, ignored: Collection[UserID]) -> bool:
         owner = await third_party_ids.user_of(tx, "email", pusher.pushkey)
         if owner != pusher.user_id or not self._mail.is_configured:
             await pushers.delete_by_nid(tx, pusher.pusher_nid)
             return False
-        waiting = await push_queue.waiting(tx, pusher.pusher_nid, _MAX_EVENTS)
+        waiting = await push_queue.waiting(tx, pusher.pusher_nid, ignored, _MAX_EVENTS)
         await push_queue.forget(tx, pusher.pusher_nid, [row.pos for row in waiting])
-        events = await self._unread(tx, waiting)
+        unread = [row for row in waiting if row.event_nid is not None and not row.is_moot]
+        found = await push_queue.pushed_events(tx, pusher.user_id, unread)
+        events = [found[row.pos] for row in unread if row.pos in found]
         if not events:
             return False
         await self._mail.put(tx, self._message(pusher, events))
         next_ts = self._clock.now_ms() + self._interval_ms
         await push_queue.postpone(tx, pusher.pusher_nid, 0, next_ts)
         return True
-
-    async def _unread(self, tx: Transaction, waiting: Iterable[Waiting]) -> list[PushedEvent]:
-        nids = [row.event_nid for row in waiting if row.event_nid is not None and not row.is_moot]
-        found = await push_queue.pushed_events(tx, nids)
-        return [found[nid] for nid in nids if nid in found]
 
     def _message(self, pusher: PusherRow, events: list[PushedEvent]) -> Message:
         unsubscribe = (

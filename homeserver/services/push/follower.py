@@ -7,12 +7,18 @@ import msgspec
 
 from homeserver.protocol.identifiers import UserID
 from homeserver.rooms.event_cache import EventCache
-from homeserver.rooms.heads import Heads
 from homeserver.services.push.outcomes import PushOutcomes
-from homeserver.services.push.pushed_users import PushedUsers
+from homeserver.services.push.outside_pushes import OutsidePushes
+from homeserver.services.push.pushed_users import PushedUsers, changes_members
 from homeserver.storage import push_queue
 from homeserver.storage.push_queue import CountPush, EventPush
-from homeserver.streams.entries import EventEntry, LogEntry, ReceiptEntry
+from homeserver.streams.entries import (
+    MEMBERSHIP_OUTSIDE,
+    EventEntry,
+    LogEntry,
+    ReceiptEntry,
+    UserEntry,
+)
 from homeserver.streams.follower import Stretch
 from homeserver.telemetry.clock import Clock
 
@@ -35,7 +41,7 @@ class PushFollower:
         shard: int,
         users: PushedUsers,
         outcomes: PushOutcomes,
-        heads: Heads,
+        outside: OutsidePushes,
         cache: EventCache,
         clock: Clock,
         wake: Callable[[Collection[int]], None],
@@ -46,7 +52,7 @@ class PushFollower:
         self._shard = shard
         self._users = users
         self._outcomes = outcomes
-        self._heads = heads
+        self._outside = outside
         self._cache = cache
         self._clock = clock
         self._wake = wake
@@ -56,10 +62,13 @@ class PushFollower:
         """Whether an entry may notify anybody, or tell that somebody has read something."""
         if isinstance(entry, EventEntry):
             return entry.room_nid % SHARDS == self._shard and (
-                self._users.may_be_in(entry.room_nid) or _changes_members(entry)
+                self._users.may_be_in(entry.room_nid) or changes_members(entry)
             )
         if isinstance(entry, ReceiptEntry):
             is_ours = entry.room_nid % SHARDS == self._shard
+            return is_ours and self._users.may_have(entry.user_id)
+        if isinstance(entry, UserEntry) and entry.kind == MEMBERSHIP_OUTSIDE:
+            is_ours = (entry.room_nid or 0) % SHARDS == self._shard
             return is_ours and self._users.may_have(entry.user_id)
         return False
 
@@ -72,6 +81,8 @@ class PushFollower:
             # One after the other, because nearly everything is in memory.
             if isinstance(entry, EventEntry):
                 pushes += await self._pushes_of(entry)
+            elif isinstance(entry, UserEntry):
+                pushes += await self._outside.pushes_of(entry)
             reader = _reader_of(entry)
             if reader is not None and self._users.may_have(reader):
                 counts.append(CountPush(reader, entry.pos))
@@ -88,14 +99,17 @@ class PushFollower:
 
     async def _pushes_of(self, entry: EventEntry) -> list[EventPush]:
         record = entry.record
-        head = await self._heads.head(entry.room_id)
-        if head is None or record.redaction_id is not None:
+        room = await self._users.in_room(entry.room_id)
+        if room is None or record.redaction_id is not None:
             return []
-        users = self._users.in_room(head)
+        head, users = room
         if record.type == "m.room.member" and record.state_key is not None:
             # An invite notifies somebody who is not in the room.
             invited = UserID(record.state_key)
-            if self._users.may_have(invited) and head.membership_of(invited) == "invite":
+            is_invited = head.membership_of(invited) == "invite" and self._users.may_have(invited)
+            if is_invited and not await self._outside.has_told(
+                invited, entry.room_nid, record.event_id
+            ):
                 users = users | {invited}
         if not users:
             return []
@@ -110,10 +124,6 @@ class PushFollower:
             )
             for user_id, outcome in outcomes.items()
         ]
-
-
-def _changes_members(entry: EventEntry) -> bool:
-    return any(change.key[0] == "m.room.member" for change in entry.state_changes)
 
 
 def _reader_of(entry: LogEntry) -> UserID | None:

@@ -19,6 +19,7 @@ from homeserver.rooms.head import RoomHead
 from homeserver.streams.entries import UserCount
 from homeserver.streams.personal_rules import DEFAULT_RULES, PersonalRuleIndex, PersonalRules
 
+_UNKNOWN_ROOM: Final = RoomFacts(member_count=None, power_levels=None)
 _LOUD: Final[Action] = {"set_tweak": "highlight"}
 
 
@@ -62,6 +63,17 @@ class PushOutcomes:
             if outcome.notify:
                 found[user_id] = outcome
         return found
+
+    async def of_stranger(self, event: Event, user_id: UserID) -> Outcome:
+        """Return what an event says to a user of whose room nothing is known here: an invite."""
+        personal = await self._personal_rules.of_user(user_id)
+        if personal is not None and event.sender in personal.ignored:
+            return SILENT
+        in_room = None
+        if personal is not None:
+            in_room = self._personal_rules.in_room(personal, event.room_id)
+        rules = self._default if in_room is None else in_room.compiled
+        return rules.evaluate(PushEvent(event), _UNKNOWN_ROOM, UserFacts(user_id))
 
     async def _of_user(
         self,

@@ -23,6 +23,7 @@ from homeserver.storage import push_queue, pushers
 from homeserver.storage.database import Database
 from homeserver.storage.push_queue import Waiting
 from homeserver.storage.pushers import PusherRow
+from homeserver.streams.personal_rules import PersonalRuleIndex
 from homeserver.telemetry.clock import Clock
 from homeserver.telemetry.log import get_logger
 from homeserver.telemetry.metrics import Metrics
@@ -65,6 +66,7 @@ class PushSender:
         delivery: Delivery,
         digests: Digests,
         counts: PushCounts,
+        personal_rules: PersonalRuleIndex,
         tasks: Tasks,
         clock: Clock,
         metrics: Metrics,
@@ -77,6 +79,7 @@ class PushSender:
         self._delivery = delivery
         self._digests = digests
         self._counts = counts
+        self._personal_rules = personal_rules
         self._tasks = tasks
         self._clock = clock
         self._metrics = metrics
@@ -171,9 +174,13 @@ class PushSender:
 
         Of new counts only the newest are sent, and none before an event, which brings its own.
         """
+        personal = await self._personal_rules.of_user(pusher.user_id)
+        ignored = () if personal is None else personal.ignored
         while True:
             async with self._database.connection("push_waiting") as connection:
-                rows = await push_queue.waiting(connection, pusher.pusher_nid, _MAX_WAITING)
+                rows = await push_queue.waiting(
+                    connection, pusher.pusher_nid, ignored, _MAX_WAITING
+                )
                 kept = [row for row in rows if not self._is_stale(row)]
                 chosen = next((row for row in kept if row.event_nid is not None), None)
                 if chosen is None and rows:
@@ -199,11 +206,12 @@ class PushSender:
         event = None
         if waiting.event_nid is not None:
             async with self._database.connection("pushed_event") as connection:
-                found = await push_queue.pushed_events(connection, [waiting.event_nid])
-            event = found.get(waiting.event_nid)
-        elif counts.unread == pusher.told_unread:
-            await self._sent(pusher, waiting, counts.unread)
-            return counts.unread
+                found = await push_queue.pushed_events(connection, pusher.user_id, [waiting])
+            event = found.get(waiting.pos)
+        elif counts.unread >= pusher.told_unread:
+            # What is read makes them lower. The event that has made them higher tells them itself.
+            await self._sent(pusher, waiting, pusher.told_unread)
+            return pusher.told_unread
         content = _decode(pusher.content)
         tweaks = _decode(waiting.tweaks)
         push = Push(pusher, content, event, tweaks, waiting.is_highlight, counts)

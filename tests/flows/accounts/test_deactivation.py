@@ -103,7 +103,7 @@ async def test_rooms_are_left(node: AccountNode) -> None:
     position = (await node.call("GET", "sync", token=bob)).json["next_batch"]
     await node.call("POST", "account/deactivate", {"auth": AUTH}, token)
     # A long poll of somebody who is left ends when the user has gone.
-    for _ in range(3):
+    for _ in range(12):
         changes = await node.call("GET", f"sync?since={position}&timeout=5000", token=bob)
         position = changes.json["next_batch"]
         joined = changes.json.get("rooms", {}).get("join", {})

@@ -233,7 +233,7 @@ def test_killed_server_leaves_nothing_half(database_dsn: str, tmp_path: Path) ->
             async with clients_of(process.url) as maker:
                 alice = await maker.user("alice")
                 uploading = asyncio.create_task(uploads(alice, endless()))
-                await asyncio.wait_for(arrived.wait(), 10)
+                await asyncio.wait_for(arrived.wait(), 60)
                 await asyncio.to_thread(process.kill)
                 with pytest.raises(Exception, match=r"."):
                     await uploading

@@ -251,7 +251,7 @@ async def test_thumbnails_can_be_made_at_the_upload(database_dsn: str, tmp_path:
     ):
         alice = await maker.user("alice")
         await uploads(alice, encoded(quarters(1200, 900), "JPEG"), "image/jpeg")
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             while await rows_of(server) < len(section.sizes):  # noqa: ASYNC110 - no event tells
                 await asyncio.sleep(0.02)
 

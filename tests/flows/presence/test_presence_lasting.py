@@ -4,11 +4,11 @@ import contextlib
 
 import pytest
 
+from federation.sending.presence_repeats import REPEAT_MS, PresenceRepeats
 from homeserver.protocol.edu import PresenceUpdate
 from homeserver.protocol.identifiers import RoomID, ServerName, UserID
 from homeserver.services.presence_remote import SILENT_MS
-from homeserver.services.presence_sessions import GRACE_MS, IDLE_MS
-from homeserver.services.presence_writer import ALIVE_MS, REPEAT_MS
+from homeserver.services.presence_writer import ALIVE_MS
 from tests.support.client import clients_of, refused
 from tests.support.presence import (
     passes,
@@ -165,36 +165,34 @@ async def test_what_other_servers_send_is_made_storable(server, alice, bob, room
     assert "last_active_ago" not in told, "an unknown time is none"
 
 
-async def test_followers_hear_of_local_users_and_again_after_a_time(
-    server, clock, alice, bob, room
-):
-    heard = []
-    server.presence.presence.follow(
-        lambda states: heard.extend((state.user_id, state.presence) for state in states)
-    )
+class ToldAgain:
+    """What other servers are told again, as the router would."""
+
+    def __init__(self) -> None:
+        self.users: list[str] = []
+
+    async def repeat_presence(self, states):
+        self.users += [state.user_id for state in states if state.pos]
+
+
+async def test_other_servers_are_told_again_of_whoever_is_there(server, clock, alice, bob, room):
     await joins_from_elsewhere(server, room)
     await server.presence.presence.receive(ELSEWHERE, [PresenceUpdate(EVE, "online", 0)])
+    await sets_presence(alice, "offline")
     await bob.syncs()
     await settles(server)
-    assert heard == [(bob.user_id, "online")]
-    since = (await bob.syncs())["next_batch"]
-
-    async def bob_syncs_for(seconds: float) -> None:
-        # Shorter than the grace, and than the node is thought to live without a beat.
-        while seconds > 0:
-            await bob.syncs(since)
-            await passes(server, clock, min(seconds, 20))
-            seconds -= 20
-
-    await bob_syncs_for(IDLE_MS / 1000 + 30)
-    assert heard[-1] == (bob.user_id, "unavailable")
-    heard.clear()
-    await bob_syncs_for(REPEAT_MS / 1000 - 120)
-    assert heard == []
-    await bob_syncs_for(120)
-    assert heard == [(bob.user_id, "unavailable")]
-    await passes(server, clock, GRACE_MS / 1000)
-    assert heard[-1] == (bob.user_id, "offline")
+    told = ToldAgain()
+    repeats = PresenceRepeats(server.presence.index, told, clock, ServerName("hs.example"))
+    await repeats.tell()
+    assert told.users == []
+    # However long the rounds are: once in each period, those at once whose time was missed.
+    for seconds in (1, 5, 60, REPEAT_MS / 1000 - 66):
+        clock.tick(seconds)
+        await repeats.tell()
+    assert told.users == [bob.user_id]
+    clock.tick(REPEAT_MS / 1000 * 3)
+    await repeats.tell()
+    assert told.users == [bob.user_id] * 2
 
 
 async def test_a_crowd_is_not_woken_for_each_change(server, clock, clients, alice, bob, room):

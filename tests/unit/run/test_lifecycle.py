@@ -60,7 +60,7 @@ def start() -> Iterator[Start]:
 def test_signal_lets_it_clean_up_and_exit_with_zero(start: Start, number: int) -> None:
     process = start()
     process.send_signal(number)
-    output, _ = process.communicate(timeout=20)
+    output, _ = process.communicate(timeout=60)
     assert (process.returncode, output) == (0, "clean\n")
 
 
@@ -70,7 +70,7 @@ def test_second_signal_ends_it_at_once(start: Start) -> None:
     assert process.stdout is not None
     assert process.stdout.readline() == "cleaning\n"
     process.send_signal(signal.SIGINT)
-    process.communicate(timeout=20)
+    process.communicate(timeout=60)
     assert process.returncode == 1
 
 
@@ -85,18 +85,18 @@ def test_second_signal_ends_it_at_once(start: Start) -> None:
 def test_cleaning_up_that_takes_too_long_is_cut_off(start: Start, cleaning: str) -> None:
     process = start(cleaning=cleaning, stop_seconds=0.2)
     process.send_signal(signal.SIGTERM)
-    _, errors = process.communicate(timeout=20)
+    _, errors = process.communicate(timeout=60)
     assert process.returncode == 1
     assert "exiting without cleaning up" in errors
 
 
 def test_end_without_a_signal_is_the_end_of_the_process(start: Start) -> None:
     process = start(body="pass")
-    assert process.wait(timeout=20) == 0
+    assert process.wait(timeout=60) == 0
 
 
 def test_failure_passes_through(start: Start) -> None:
     process = start(body="raise LookupError('no such thing')")
-    _, errors = process.communicate(timeout=20)
+    _, errors = process.communicate(timeout=60)
     assert process.returncode == 1
     assert "LookupError: no such thing" in errors

@@ -4,7 +4,6 @@ import asyncio
 import contextlib
 import io
 import json
-import socket
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -16,6 +15,7 @@ from aiohttp import web
 from yarl import URL
 
 from homeserver.run.proxy_config import ProxyProgram, ProxySettings, proxy_config
+from tests.support.processes import free_port
 from tests.support.programs import program
 
 ROOMS = [f"!room{number}:example.org" for number in range(30)]
@@ -80,7 +80,7 @@ class Proxy:
         reader, writer = await asyncio.open_connection(address.host, address.port)
         head = f"{method} {path} HTTP/1.1\r\nHost: localhost\r\nContent-Length: {size}\r\n\r\n"
         writer.write(head.encode())
-        answer = await asyncio.wait_for(reader.readuntil(b"}"), 10)
+        answer = await asyncio.wait_for(reader.readuntil(b"}"), 60)
         writer.close()
         return answer.decode()
 
@@ -106,14 +106,8 @@ def command(chosen: ProxyProgram, text: str, folder: Path) -> list[str]:
     return [program("nginx"), "-c", str(folder / "nginx.conf"), "-p", str(folder), "-e", error_log]
 
 
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as taken:
-        port: int = taken.getsockname()[1]
-        return port
-
-
 async def accepts_connections(port: int, process: asyncio.subprocess.Process) -> None:
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         while True:
             assert process.returncode is None, "the proxy did not start"
             with contextlib.suppress(OSError):

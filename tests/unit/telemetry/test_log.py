@@ -127,12 +127,6 @@ def test_libraries_log_to_the_same_place_from_warnings_on() -> None:
     assert (line["message"], line["module"], line["level"]) == ("trouble 7", "library", "warning")
 
 
-def test_malformed_requests_of_others_are_no_errors_of_ours() -> None:
-    stream = json_lines()
-    logging.getLogger("aiohttp.server").error("bad request")
-    assert stream.getvalue() == ""
-
-
 def test_facts_add_up_and_are_replaced_together() -> None:
     with bound():
         bind_only({"request_id": "r-1"})

@@ -1,8 +1,11 @@
 """What is logged and traced of a request."""
 
 import asyncio
+import logging
+from collections.abc import AsyncIterator
 from typing import Any
 
+import aiohttp
 import pytest
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from structlog.testing import capture_logs
@@ -11,7 +14,7 @@ from homeserver.errors import Forbidden, RemoteError
 from homeserver.protocol.identifiers import RoomID
 from homeserver.telemetry.context import bound_facts
 from homeserver.telemetry.trace import Tracer
-from homeserver.web.answers import Empty
+from homeserver.web.answers import Download, Empty
 from homeserver.web.endpoint import Auth, endpoint
 from homeserver.web.params import Params
 from homeserver.web.paths import CLIENT_V3
@@ -22,6 +25,10 @@ PATH = "/_matrix/client/v3/rooms/!a:b/facts"
 
 class RoomPath(Params, frozen=True):
     room_id: RoomID
+
+
+class Length(Params, frozen=True):
+    length: int
 
 
 class Routes:
@@ -48,6 +55,17 @@ class Routes:
         self.entered.set()
         await asyncio.Event().wait()
         return Empty()
+
+    @endpoint(
+        "GET", CLIENT_V3 / "download/{length}", auth=Auth.NONE, rate_limit=None, spec="ours/#a"
+    )
+    async def download(self, path: Length) -> Download:
+        """Break off in the middle."""
+        return Download("image/png", self._pieces(), length=path.length or None)
+
+    async def _pieces(self) -> AsyncIterator[bytes]:
+        yield b"abc"
+        raise RemoteError("other.test", "it broke off")
 
 
 @pytest.fixture
@@ -119,9 +137,60 @@ async def test_a_client_that_left_is_logged_as_such(served: Served, routes: Rout
         request = asyncio.create_task(served.call("GET", "/_matrix/client/v3/wait"))
         await routes.entered.wait()
         request.cancel()
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(60):
             await served.dispatch.drain()
     assert [line["status"] for line in lines] == [499]
+
+
+@pytest.mark.parametrize("length", [0, 6])
+async def test_an_answer_that_breaks_off_is_a_warning_and_looks_broken_off(
+    served: Served, caplog: pytest.LogCaptureFixture, length: int
+) -> None:
+    with capture_logs() as lines, pytest.raises(aiohttp.ClientPayloadError):
+        async with served.request("GET", f"/_matrix/client/v3/download/{length}") as response:
+            await response.read()
+    [warning, request] = lines
+    assert (warning["event"], warning["log_level"]) == ("answer broke off", "warning")
+    assert warning["reason"] == "RemoteError"
+    assert request["status"] == 499
+    # Nor does the library below log anything, or answer a second time.
+    assert caplog.records == []
+
+
+@pytest.mark.parametrize(
+    "request_bytes",
+    [
+        b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc",
+        b"GET / HTTP/1.1\r\nHost: a\r\nHost b\r\n\r\n",
+        b"GET / HTTP/1.1\r\nContent-Length: -1\r\n\r\n",
+        b"PUT /nowhere HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\nzzz\r\n\r\n",
+        b"GET /nowhere HTTP/1.1\r\nHost: a\r\n\r\nGET nonsense\r\n\r\n",
+        b"PUT /nowhere HTTP/1.1\r\nContent-Encoding: gzip\r\nContent-Length: 3\r\n\r\nabc",
+    ],
+)
+async def test_a_malformed_request_is_refused_and_no_error_of_ours(
+    served: Served, caplog: pytest.LogCaptureFixture, request_bytes: bytes
+) -> None:
+    reader, writer = await asyncio.open_connection("127.0.0.1", served.port)
+    try:
+        writer.write(request_bytes)
+        async with asyncio.timeout(60):
+            # The connection ends after such a request.
+            assert b" 40" in await reader.read()
+    finally:
+        writer.close()
+        await writer.wait_closed()
+    assert caplog.records == []
+
+
+async def test_a_bug_outside_of_endpoints_is_logged(
+    served: Served, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(served.dispatch, "_respond", lambda *_: 1 / 0)
+    async with served.request("GET", PATH) as response:
+        assert response.status == 500
+    [record] = caplog.records
+    assert (record.name, record.levelno) == ("aiohttp.server", logging.ERROR)
 
 
 async def test_a_request_is_a_span_with_its_operation(serve: Serve, routes: Routes) -> None:

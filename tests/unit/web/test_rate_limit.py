@@ -110,3 +110,20 @@ def test_memory_is_bounded_whoever_comes() -> None:
         limited.take(LOGIN, str(number))
         assert len(limited._full_at) <= 10
     refused(limited, "999")
+
+
+def test_what_another_node_has_given_is_taken_here_but_no_more_than_there_is() -> None:
+    clock = FakeClock()
+    limited = limiter(clock, limits(per_second=1, burst=3))
+    limited.taken_elsewhere(LOGIN, "a", 2)
+    limited.take(LOGIN, "a")
+    assert refused(limited).retry_after_ms == 1000
+    limited.taken_elsewhere(LOGIN, "a", 1000)
+    assert refused(limited).retry_after_ms == 1000
+    limited.take(LOGIN, "b")
+
+
+def test_nothing_is_taken_where_limits_are_off() -> None:
+    limited = limiter(FakeClock(), limits(per_second=1, burst=1, enabled=False))
+    limited.taken_elsewhere(LOGIN, "a", 5)
+    limited.take(LOGIN, "a")

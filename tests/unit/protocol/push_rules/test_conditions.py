@@ -6,6 +6,7 @@ from hypothesis import strategies as st
 
 from homeserver.protocol.identifiers import UserID
 from homeserver.protocol.push_rules.conditions import (
+    RoomFacts,
     UserFacts,
     compile_condition,
     is_room_mention,
@@ -200,6 +201,17 @@ def test_room_member_count_compares(holds, room_facts, text, matching):
 )
 def test_a_malformed_member_count_matches_nothing(text):
     assert compile_condition(Condition({"kind": "room_member_count", "is": text})) is never
+
+
+@pytest.mark.parametrize(
+    "condition",
+    [
+        {"kind": "room_member_count", "is": "<100"},
+        {"kind": "sender_notification_permission", "key": "room"},
+    ],
+)
+def test_nothing_is_known_of_a_room_that_is_only_known_by_an_invite(holds, condition):
+    assert not holds(condition, room=RoomFacts(member_count=None, power_levels=None))
 
 
 @pytest.mark.parametrize(
