@@ -21,9 +21,11 @@ from client_api.sync.unread_members import unread_members
 from homeserver.protocol.identifiers import EventID
 from homeserver.rooms.client_events import Bundles
 from homeserver.rooms.erasure import Erasure
+from homeserver.rooms.outside_endings import ending_record
 from homeserver.rooms.visibility import RoomView, Visibility
 from homeserver.storage.events import EventRecord
 from homeserver.storage.memberships import MembershipRow
+from homeserver.storage.outside_memberships import NO_EVENT
 from homeserver.streams.read_states import Unread
 from homeserver.streams.unread import UnreadCounts
 
@@ -232,7 +234,11 @@ class RoomSections:
         return visible._replace(records=await self._erasure.as_seen(visible.records, view))
 
     async def _own_event(self, row: MembershipRow, context: SyncContext) -> TimelineStretch:
-        records = await self._timelines.of_events([row.event_nid])
+        if row.event_nid == NO_EVENT:
+            ending = ending_record(row, context.viewer.user_id)
+            records = [] if ending is None else [ending]
+        else:
+            records = await self._timelines.of_events([row.event_nid])
         return stretch_of(records, context.now, is_limited=False)
 
     async def _extras(self, context: SyncContext, choice: RoomChoice) -> dict[int, _Extras]:

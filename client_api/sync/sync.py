@@ -94,6 +94,10 @@ class Sync:
             has_more = self._tail.position != now or self._typing.serial != typing_serial
             if not has_more and not await self._wait(context, left):
                 return await self._encoded(context._replace(now=self._tail.position), {})
+            # Who sent the event is answered first: bots and bridges know their own events by the ID
+            # that the answer gives, and take for somebody else's what /sync tells before it.
+            for _ in range(TURNS_TO_ANSWER):
+                await asyncio.sleep(0)
 
     async def _context(self, request: SyncRequest) -> SyncContext:
         user_id = request.requester.user_id
@@ -164,10 +168,6 @@ class Sync:
             return waiter.is_woken or self._notifier.owes(waiter)
         finally:
             self._notifier.end_waiting(waiter)
-        # Who sent the event is answered first: bots and bridges know their own events by the ID
-        # that the answer gives, and take for somebody else's what /sync tells before it.
-        for _ in range(TURNS_TO_ANSWER):
-            await asyncio.sleep(0)
         return True
 
     def _has_session_changed(self, context: SyncContext, after: int) -> bool:

@@ -15,6 +15,7 @@ from homeserver.protocol.event import Event
 from homeserver.protocol.identifiers import RoomID, UserID
 from homeserver.protocol.json_types import JsonObject
 from homeserver.protocol.room_versions import RoomVersionRules
+from homeserver.rooms.outside_endings import Ending
 from homeserver.rooms.row_numbers import RowNumbers
 from homeserver.storage import (
     joined_rooms,
@@ -82,14 +83,15 @@ class OutsideMemberships:
 
         await self._written(write)
 
-    async def end(self, user_id: UserID, room_id: RoomID, *, sender: UserID) -> None:
-        """Note that an invite or a knock came to nothing, by whom; only if there is one."""
+    async def end(self, user_id: UserID, room_id: RoomID, ending: Ending) -> None:
+        """Note that an invite or a knock came to nothing, and how; only if there is one."""
 
         async def write(tx: Transaction) -> int | None:
             row = await memberships.membership_of(tx, user_id, room_id)
             if row is None or row.membership not in ("invite", "knock"):
                 return None
-            return await _set(tx, user_id, row.room_nid, "leave", sender, None)
+            told = ending.put_into(row.stripped_state, user_id)
+            return await _set(tx, user_id, row.room_nid, "leave", ending.sender, told)
 
         await self._written(write)
 

@@ -14,6 +14,7 @@ from homeserver.rooms.visibility import RoomView
 from homeserver.storage import events
 from homeserver.storage.database import Database
 from homeserver.storage.events import EventRecord, Place
+from homeserver.storage.history_stretches import MIN_DISTANCE
 
 # How many rows are read to fill a page when a filter or the visibility leaves most of them out.
 MAX_SCANNED: Final = 2_000
@@ -143,6 +144,21 @@ class Timeline:
             if len(rows) < wanted:
                 return Page(found, None)
         return Page(found, after)
+
+
+def unbroken(
+    records: Sequence[EventRecord], beside: EventRecord | None = None
+) -> list[EventRecord]:
+    """Return the first of some neighbors, up to what stands apart from them in history.
+
+    `beside`: the event that they begin beside.
+    """
+    for number, record in enumerate(records):
+        is_near = beside is None or abs(beside.sub - record.sub) < MIN_DISTANCE
+        if not is_near and beside is not None and beside.pos == record.pos:
+            return list(records[:number])
+        beside = record
+    return list(records)
 
 
 def place_of(record: EventRecord) -> Place:

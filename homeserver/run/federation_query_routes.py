@@ -50,7 +50,7 @@ def history_of(parts: Parts) -> History:
     by_time = parts.federation.event_peers
     return History(
         backfill,
-        DistantHistory(base.database, heads, receiving.known, backfill, receiving.jump, by_time),
+        DistantHistory(base.database, receiving.known, backfill, receiving.jump, by_time),
     )
 
 

@@ -81,7 +81,7 @@ def membership_layer(
             completion,
         ),
         RemoteKnocks(handshake, candidates, previews, outside),
-        RemoteLeaves(handshake, candidates, outside),
+        RemoteLeaves(handshake, candidates, outside, base.clock),
         RemoteInvites(
             federation.client,
             federation.policy,

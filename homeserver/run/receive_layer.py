@@ -179,7 +179,7 @@ def _inbox(
     acls: ServerAcls,
 ) -> Inbox:
     node_id = secrets.token_hex(_NODE_ID_BYTES)
-    staging = Staging(base.database, known, base.clock)
+    staging = Staging(base.database, known, acls, base.clock)
     own_name = ServerName(base.config.server.name)
     others = OtherServers(ServersInRooms(base.database), acls, own_name)
     return Inbox(

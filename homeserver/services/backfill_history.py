@@ -5,7 +5,7 @@ Spec: server-server-api/#backfilling-and-retrieving-missing-events
 
 import asyncio
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable
 from typing import Final
 
 from homeserver.errors import RemoteError
@@ -121,7 +121,7 @@ class BackfillHistory:
                 async with lock:
                     if not await self._is_open(access, gap):
                         return True
-                    if await self._ask(access, gap):
+                    if await self._ask(access, gap, seconds):
                         return True
         except TimeoutError:
             log.warning("history not had in time", room_id=access.room_id)
@@ -137,25 +137,39 @@ class BackfillHistory:
             gaps = await history_gaps.gaps_of(connection, access.room_nid)
         return any(each.missing == gap.missing for each in gaps)
 
-    async def _ask(self, access: RoomAccess, gap: HistoryGap) -> bool:
-        head = await self._heads.head(access.room_id)
+    async def _ask(self, access: RoomAccess, gap: HistoryGap, seconds: float) -> bool:
+        async def fill(head: RoomHead, server: ServerName) -> bool:
+            return await self._fill_gap.fill(head, gap, server) > 0
+
+        return await self.ask_servers(access.room_id, seconds, fill)
+
+    async def ask_servers(
+        self,
+        room_id: RoomID,
+        seconds: float,
+        ask: Callable[[RoomHead, ServerName], Awaitable[bool]],
+    ) -> bool:
+        """Ask servers of a room until one has helped; whether one has.
+
+        One after the other: what the first one gives need not be asked for again. Each has half of
+        the time that is left, the last one all of it. RemoteError of `ask` is logged.
+        """
+        head = await self._heads.head(room_id)
         if head is None or not head.local_joined:
             return False
-        for server in await self.candidates(access.room_id):
+        servers = (await self._servers.others(head, self._own_name))[:MAX_SERVERS]
+        until = self._clock.monotonic() + seconds
+        for server in servers:
+            left = until - self._clock.monotonic()
             try:
-                # One after the other: what the first one gives need not be asked for again.
-                if await self._fill_gap.fill(head, gap, server):
-                    return True
+                async with asyncio.timeout(left if server == servers[-1] else left / 2):
+                    if await ask(head, server):
+                        return True
             except RemoteError as error:
                 log.info("history not had", server=server, reason=error.reason)
+            except TimeoutError:
+                log.info("history not had in time", server=server)
         return False
-
-    async def candidates(self, room_id: RoomID) -> Sequence[ServerName]:
-        """Return the servers that are asked about a room, one after the other."""
-        head: RoomHead | None = await self._heads.head(room_id)
-        if head is None or not head.local_joined:
-            return []
-        return (await self._servers.others(head, self._own_name))[:MAX_SERVERS]
 
     def leave_alone(self, access: RoomAccess, gap: HistoryGap) -> None:
         """Take a gap for none for a while: nobody can help."""

@@ -6,13 +6,11 @@ Spec: server-server-api/#get_matrixfederationv1timestamp_to_eventroomid
 import asyncio
 from typing import Final
 
-from homeserver.errors import RemoteError
 from homeserver.ports import EventsByTime
 from homeserver.protocol.event import Event
-from homeserver.protocol.identifiers import EventID, RoomID, ServerName
+from homeserver.protocol.identifiers import ServerName
 from homeserver.rooms.access import RoomAccess
 from homeserver.rooms.head import RoomHead
-from homeserver.rooms.heads import Heads
 from homeserver.rooms.receive.fill_gap import PAGE
 from homeserver.rooms.receive.jump import Jump, gap_above
 from homeserver.rooms.receive.known import KnownEvents, is_outlier
@@ -39,14 +37,12 @@ class DistantHistory:
     def __init__(
         self,
         database: Database,
-        heads: Heads,
         known: KnownEvents,
         backfill: BackfillHistory,
         jump: Jump,
         by_time: EventsByTime,
     ) -> None:
         self._database = database
-        self._heads = heads
         self._known = known
         self._backfill = backfill
         self._jump = jump
@@ -62,12 +58,22 @@ class DistantHistory:
         gaps = () if known_ts == ts else await self._backfill.gaps(access)
         if not any(gap.ts > ts for gap in gaps):
             return False
-        try:
-            async with asyncio.timeout(PATIENCE_SECONDS):
-                return await self._bring(access, ts, forwards=forwards, known_ts=known_ts)
-        except TimeoutError:
-            log.warning("event by time not had in time", room_id=access.room_id)
-            return False
+
+        async def ask(head: RoomHead, server: ServerName) -> bool:
+            event_id, told_ts = await self._by_time.timestamp_to_event(
+                server, access.room_id, ts, forwards=forwards
+            )
+            if not _is_closer(told_ts, ts, known_ts, forwards=forwards):
+                return False
+            event = await self._jump.fetch(head, event_id, server)
+            # What it told of the time was not signed.
+            if event is None or not _is_closer(
+                event.origin_server_ts, ts, known_ts, forwards=forwards
+            ):
+                return False
+            return await self._reach(access, head, event, server)
+
+        return await self._backfill.ask_servers(access.room_id, PATIENCE_SECONDS, ask)
 
     async def bridge(self, access: RoomAccess, gap: HistoryGap, seconds: float) -> bool:
         """Bring some of what comes next for who has read up to a gap; whether there is more now.
@@ -77,7 +83,7 @@ class DistantHistory:
         """
         try:
             async with asyncio.timeout(seconds):
-                if await self._jump_ahead(access, gap):
+                if await self._jump_ahead(access, gap, seconds / 2):
                     return True
                 return await self._backfill.fill(access, gap, seconds)
         except TimeoutError:
@@ -85,39 +91,19 @@ class DistantHistory:
             self._backfill.leave_alone(access, gap)
             return False
 
-    async def _jump_ahead(self, access: RoomAccess, gap: HistoryGap) -> bool:
+    async def _jump_ahead(self, access: RoomAccess, gap: HistoryGap, seconds: float) -> bool:
         async with self._database.connection("distant_history") as connection:
             older = await history_stretches.older_neighbor(
                 connection, access.room_nid, gap.pos, gap.sub
             )
-        head = await self._heads.head(access.room_id)
-        if head is None or (older is not None and gap.depth - older.depth <= PAGE):
+        if older is not None and gap.depth - older.depth <= PAGE:
             return False
-        for server in await self._backfill.candidates(access.room_id):
-            event = await self._next(head, gap, older, server)
-            if event is not None and await self._jump.place(head, event, server):
-                return True
-        return False
 
-    async def _bring(
-        self, access: RoomAccess, ts: int, *, forwards: bool, known_ts: int | None
-    ) -> bool:
-        head = await self._heads.head(access.room_id)
-        if head is None:
-            return False
-        for server in await self._backfill.candidates(access.room_id):
-            found = await self._ask(server, access.room_id, ts, forwards=forwards)
-            if found is None or not _is_closer(found[1], ts, known_ts, forwards=forwards):
-                continue
-            event = await self._fetch(head, found[0], server)
-            # What it told of the time was not signed.
-            if event is None:
-                continue
-            if not _is_closer(event.origin_server_ts, ts, known_ts, forwards=forwards):
-                continue
-            if await self._reach(access, head, event, server):
-                return True
-        return False
+        async def ask(head: RoomHead, server: ServerName) -> bool:
+            event = await self._next(head, gap, older, server)
+            return event is not None and await self._jump.place(head, event, server)
+
+        return await self._backfill.ask_servers(access.room_id, seconds, ask)
 
     async def _reach(
         self, access: RoomAccess, head: RoomHead, event: Event, server: ServerName
@@ -161,25 +147,11 @@ class DistantHistory:
         return best
 
     async def _at(self, head: RoomHead, ts: int, server: ServerName) -> Event | None:
-        """Return the first event from a time on that has no place here yet."""
-        found = await self._ask(server, head.room_id, ts, forwards=True)
-        return await self._fetch(head, found[0], server) if found is not None else None
-
-    async def _ask(
-        self, server: ServerName, room_id: RoomID, ts: int, *, forwards: bool
-    ) -> tuple[EventID, int] | None:
-        try:
-            return await self._by_time.timestamp_to_event(server, room_id, ts, forwards=forwards)
-        except RemoteError as error:
-            log.info("event by time not had", server=server, reason=error.reason)
-            return None
-
-    async def _fetch(self, head: RoomHead, event_id: EventID, server: ServerName) -> Event | None:
-        try:
-            return await self._jump.fetch(head, event_id, server)
-        except RemoteError as error:
-            log.info("event not had", server=server, reason=error.reason)
-            return None
+        """Return the first event from a time on, if it has no place here yet."""
+        event_id, _ = await self._by_time.timestamp_to_event(
+            server, head.room_id, ts, forwards=True
+        )
+        return await self._jump.fetch(head, event_id, server)
 
 
 def _is_closer(found_ts: int, ts: int, known_ts: int | None, *, forwards: bool) -> bool:

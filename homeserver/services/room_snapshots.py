@@ -12,7 +12,8 @@ from homeserver.protocol.identifiers import RoomID
 from homeserver.rooms.access import Access, RoomAccess
 from homeserver.rooms.client_events import Viewer, render_all
 from homeserver.rooms.read_state import ReadState
-from homeserver.services.room_pages import RoomPages
+from homeserver.rooms.timeline import Page, unbroken
+from homeserver.services.room_pages import RoomPages, beyond
 from homeserver.storage import account_data, aliases
 from homeserver.storage.account_data import AccountDataRow
 from homeserver.storage.database import Database
@@ -76,6 +77,9 @@ class RoomSnapshots:
         membership = await self._access.membership(requester.user_id, room_id)
         end = Place(access.timeline_upto, 0)
         page = await self._pages.page(access, _EVERYTHING, backwards=True, start=end, limit=limit)
+        records = unbroken(page.records)
+        if len(records) < len(page.records):
+            page = Page(records, beyond(records[-1], backwards=True))
         viewer = Viewer(requester.user_id, requester.device_id, self._clock.now_ms())
         is_published, own = await self._facts(requester, access)
         return RoomSnapshot(

@@ -10,7 +10,7 @@ from homeserver.protocol.filters import EventMatcher, RoomEventFilter
 from homeserver.protocol.json_types import JsonObject
 from homeserver.rooms.access import RoomAccess
 from homeserver.rooms.read_state import ReadState
-from homeserver.rooms.timeline import place_of
+from homeserver.rooms.timeline import Page, place_of, unbroken
 from homeserver.services.room_pages import RoomPages, beyond
 from homeserver.services.room_tokens import state_position
 from homeserver.storage.events import EventRecord, Place
@@ -69,12 +69,14 @@ class SearchContext:
             start=place_of(event),
             limit=min(wanted.after_limit, MAX_CONTEXT),
         )
-        shown = [*reversed(before.records), event, *after.records]
+        older = unbroken(before.records, event)
+        newer = unbroken(after.records, event)
+        shown = [*reversed(older), event, *newer]
         return Neighbours(
-            before.end or beyond(shown[0], backwards=True),
-            after.end or place_of(shown[-1]),
-            before.records,
-            after.records,
+            _end(before, older) or beyond(shown[0], backwards=True),
+            _end(after, newer) or place_of(shown[-1]),
+            older,
+            newer,
             await self._profiles(access, event, shown) if wanted.include_profile else None,
         )
 
@@ -87,6 +89,11 @@ class SearchContext:
             access.room_nid, senders, state_position(place_of(event))
         )
         return {str(member.state_key): _profile(member) for member in members}
+
+
+def _end(page: Page, shown: Sequence[EventRecord]) -> Place | None:
+    """Return where a page goes on; None: right after the last of those that are shown."""
+    return page.end if len(shown) == len(page.records) else None
 
 
 def _profile(member: EventRecord) -> JsonObject:

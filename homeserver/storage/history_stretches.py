@@ -12,6 +12,8 @@ from homeserver.storage.database import Connection, Transaction
 
 # Event IDs begin with "$".
 BEGINNINGS: Final = [each.value for each in HistoryVisibility]
+# So many events can be filled in between two stretches at least.
+MIN_DISTANCE: Final = 2**16
 # Below the least sub of an event: nothing stands before it.
 LEAST: Final = -(2**31)
 

@@ -27,12 +27,42 @@ async def two(running_servers: RunServers) -> AsyncIterator[list[NamedServer]]:
 async def sees(client: Client, section: str, room_id: str, since: str) -> Any:
     """Wait until a room is in a section of the client's syncs."""
     while True:
-        answer = await client.syncs(since, timeout=LONG_MS)
+        answer = await client.syncs(since, timeout=LONG_MS, use_state_after=True)
         assert answer["next_batch"] != since
         rooms = answer.get("rooms", {}).get(section, {})
         if room_id in rooms:
             return rooms[room_id]
         since = answer["next_batch"]
+
+
+def own_event_of(ended: Any) -> tuple[str, str, str]:
+    """Return what a left room tells of the membership: it, the sender and whose it is."""
+    [event] = ended["timeline"]["events"]
+    assert ended["state_after"]["events"] == [event]
+    assert event["event_id"].startswith("$")
+    assert isinstance(event["origin_server_ts"], int)
+    return event["content"]["membership"], event["sender"], event["state_key"]
+
+
+async def test_who_declines_an_invite_or_withdraws_a_knock_is_told_so(
+    two: list[NamedServer],
+) -> None:
+    async with people(two, "alice", "bob") as [alice, bob]:
+        room_id = await alice.creates_room(preset="private_chat", name="Cellar")
+        await alice.sets(room_id, "m.room.join_rules", {"join_rule": "knock"})
+        await bob.post(f"knock/{room_id}", {}, via=two[0].name)
+        since = (await bob.syncs())["next_batch"]
+        await bob.leaves(room_id)
+        ended = await sees(bob, "leave", room_id, since)
+        assert own_event_of(ended) == ("leave", bob.user_id, bob.user_id)
+        await alice.invites(room_id, bob)
+        since = (await bob.syncs())["next_batch"]
+        await bob.leaves(room_id, reason="no, thanks")
+        ended = await sees(bob, "leave", room_id, since)
+        assert own_event_of(ended) == ("leave", bob.user_id, bob.user_id)
+        assert ended["timeline"]["events"][0]["content"]["reason"] == "no, thanks"
+        left = await alice.reads_state(room_id, "m.room.member", bob.user_id)
+        assert left["reason"] == "no, thanks"
 
 
 @pytest.mark.parametrize("ending", ["kicks", "bans"])
@@ -43,7 +73,9 @@ async def test_an_invite_that_is_taken_back_vanishes(two: list[NamedServer], end
         answer = await bob.syncs()
         assert room_id in answer["rooms"]["invite"]
         await getattr(alice, ending)(room_id, bob)
-        await sees(bob, "leave", room_id, answer["next_batch"])
+        ended = await sees(bob, "leave", room_id, answer["next_batch"])
+        how = {"kicks": "leave", "bans": "ban"}[ending]
+        assert own_event_of(ended) == (how, alice.user_id, bob.user_id)
         assert room_id not in (await bob.syncs()).get("rooms", {}).get("invite", {})
 
 
@@ -54,7 +86,8 @@ async def test_a_knock_that_is_rejected_vanishes(two: list[NamedServer]) -> None
         await bob.post(f"knock/{room_id}", {}, via=two[0].name)
         since = (await bob.syncs())["next_batch"]
         await alice.kicks(room_id, bob)
-        await sees(bob, "leave", room_id, since)
+        ended = await sees(bob, "leave", room_id, since)
+        assert own_event_of(ended) == ("leave", alice.user_id, bob.user_id)
         assert room_id not in (await bob.syncs()).get("rooms", {}).get("knock", {})
 
 
@@ -80,14 +113,15 @@ async def test_nobody_else_takes_an_invite_back(
             }
             return forged(pdu, rules, by.name, by.key, **changes)
 
-        invite = member(inviter, peer, "invite")
-        reply = await peer.sends(
-            two[0].name,
-            "PUT",
-            f"/_matrix/federation/v2/invite/{room_id}/{event_id_of(invite, rules)}",
-            {"room_version": VERSION, "event": invite, "invite_room_state": []},
-        )
-        assert reply.status == 200
+        async def invites(invite: dict[str, Any]) -> Any:
+            return await peer.sends(
+                two[0].name,
+                "PUT",
+                f"/_matrix/federation/v2/invite/{room_id}/{event_id_of(invite, rules)}",
+                {"room_version": VERSION, "event": invite, "invite_room_state": []},
+            )
+
+        assert (await invites(member(inviter, peer, "invite"))).status == 200
 
         async def sends(by: PeerServer, pdu: dict[str, Any], txn_id: str) -> Any:
             target = f"/_matrix/federation/v1/send/{txn_id}"
@@ -114,3 +148,10 @@ async def test_nobody_else_takes_an_invite_back(
         assert await sends(peer, leave, "right") == {event_id_of(leave, rules): {}}
         assert "rooms" not in await alice.syncs()
         assert await sends(peer, leave, "again") == {}
+
+        # Nobody over there wants to hear that the next one is declined.
+        assert (await invites(member(inviter, peer, "invite", depth=6))).status == 200
+        since = (await alice.syncs())["next_batch"]
+        await alice.leaves(room_id)
+        ended = await sees(alice, "leave", room_id, since)
+        assert own_event_of(ended) == ("leave", alice.user_id, alice.user_id)

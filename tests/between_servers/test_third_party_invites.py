@@ -6,6 +6,7 @@ from typing import Any
 import aiohttp
 import pytest
 
+from homeserver.storage import outbound
 from tests.between_servers.conftest import RunServers
 from tests.between_servers.test_joining import people, section, state_ids_at
 from tests.between_servers.test_revoked_invites import LONG_MS
@@ -112,6 +113,15 @@ async def test_the_server_of_the_invited_invites_where_it_is_in_the_room(
             since = (await alice.syncs(since, timeout=LONG_MS))["next_batch"]
         content = await alice.reads_state(room_id, "m.room.member", dan.user_id)
         assert content["membership"] == "invite"
+        # It gets there as well if it was away at that time.
+        running = two[1].running
+        head = await running.rooms.heads.head(room_id)
+        assert head is not None
+        entry = head.state["m.room.member", dan.user_id]
+        stay = outbound.Stay(head.room_nid, 0, running.base.tail.position)
+        async with running.base.database.connection() as connection:
+            missed = await outbound.events_for(connection, two[1].name, two[0].name, [stay], 100)
+        assert entry.event_nid in [each.event_nid for each in missed]
         await dan.joins(room_id)
 
 

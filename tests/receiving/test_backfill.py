@@ -1,5 +1,6 @@
 """History that others have, and users scroll back to."""
 
+import asyncio
 import json
 
 import pytest
@@ -8,6 +9,7 @@ from homeserver.protocol.filters import EventMatcher, RoomEventFilter
 from homeserver.protocol.identifiers import ServerName
 from homeserver.protocol.redaction import redact
 from homeserver.rooms.servers_in_room import ServersInRooms
+from homeserver.services import history_pages
 from homeserver.services.backfill_history import BackfillHistory
 from homeserver.services.closest_event import ClosestEvent
 from homeserver.services.distant_history import DistantHistory
@@ -38,7 +40,6 @@ def distant_of(receiving, backfill=None):
     node, layer = receiving.node, receiving.layer
     return DistantHistory(
         node.base.database,
-        node.rooms.heads,
         layer.known,
         backfill or backfill_of(receiving),
         layer.jump,
@@ -274,6 +275,24 @@ async def test_an_answerless_server_does_not_keep_the_rest_from_being_shown(rece
     receiving.peers.is_silent = True
     assert ids(await scrolls(receiving, dag.room_id)) == [join.event_id]
     assert receiving.peers.asked.count("backfill") == 1
+
+
+async def test_a_server_that_never_answers_leaves_time_for_another(receiving, monkeypatch):
+    dag, last = room_elsewhere(receiving, "11", [FRED])
+    await joined(receiving, dag, says(dag, last, 3)[-1])
+    asked = []
+    backfill = receiving.peers.backfill
+
+    async def hangs_first(server, *question):
+        asked.append(server)
+        if len(asked) == 1:
+            await asyncio.Event().wait()
+        return await backfill(server, *question)
+
+    monkeypatch.setattr(receiving.peers, "backfill", hangs_first)
+    monkeypatch.setattr(history_pages, "PATIENCE_SECONDS", 3.0)
+    assert ids(await scrolls(receiving, dag.room_id)) == list(reversed(dag.events))
+    assert len(set(asked)) == 2
 
 
 async def test_history_is_nothing_new_for_sync_and_counts(receiving):

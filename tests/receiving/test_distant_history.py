@@ -12,10 +12,11 @@ from homeserver.ports import StateIDs
 from homeserver.protocol.filters import CompiledFilter, EventMatcher, Filter, RoomEventFilter
 from homeserver.rooms.client_events import Viewer
 from homeserver.rooms.receive.jump import sub_between
-from homeserver.rooms.timeline import place_of
+from homeserver.rooms.timeline import place_of, unbroken
 from homeserver.services import distant_history, history_pages
 from homeserver.services.closest_event import ClosestEvent
-from homeserver.services.room_pages import beyond
+from homeserver.services.room_pages import RoomPages, beyond
+from homeserver.services.search_context import ContextRequest, SearchContext
 from homeserver.storage.history_stretches import LEAST, Bounds
 from tests.receiving.conftest import ALICE, EVE, FRED
 from tests.receiving.test_backfill import (
@@ -226,6 +227,23 @@ async def test_sync_tells_nothing_of_what_stands_apart(receiving):
     many = await timelines.of_rooms(context, [head.room_nid], 0, now)
     for told in (one, many[head.room_nid]):
         assert (ids(told.records), told.is_limited) == ([join.event_id], True)
+
+
+async def test_neighbors_of_what_was_found_do_not_stand_apart_from_it(receiving):
+    dag, last = room_elsewhere(receiving, "11")
+    sent = says(dag, last, 300)
+    await joined(receiving, dag, sent[-1])
+    newest = await find(receiving, dag.room_id, 2**53, forwards=False)
+    record = await find(receiving, dag.room_id, dag.events[sent[20]].origin_server_ts)
+    node = receiving.node
+    pages = RoomPages(node.base.database, node.rooms.timeline, node.base.personal_rules)
+    context = SearchContext(pages, node.rooms.read_state)
+    access = await node.rooms.access.to_read(ALICE.user_id, dag.room_id)
+    for each in (newest, record):
+        found = await context.around(access, each, ContextRequest())
+        assert (found.before, found.after) == ([], [])
+    assert found.end == place_of(record)
+    assert unbroken([newest, record]) == [newest]
 
 
 # Servers that answer wrongly

@@ -437,6 +437,21 @@ async def test_nodes_that_work_on_a_room_at_the_same_time_do_no_harm(
     )
 
 
+async def test_what_is_asked_for_survives_the_death_of_the_node(receiving, make_room):
+    dag = await make_room()
+    missing, event = await gap(receiving, dag)
+    await begins_to_wait(receiving, event)
+    peers = DagPeers()
+    peers.rooms[dag.room_id] = dag
+    other = receive_layer(
+        receiving.node.base, receiving.node.rooms.writing, peers, receiving.signatures
+    )
+    await passes_the_time(receiving, other)
+    assert await receiving.flags(missing.event_id) == 0
+    assert await receiving.flags(event.event_id) == 0
+    assert await receiving.staged() == 0
+
+
 async def test_what_is_worked_on_is_kept_for_longer(receiving, make_room):
     dag = await make_room()
     end = await end_of(receiving, dag)
@@ -687,3 +702,16 @@ async def test_an_event_that_follows_filled_in_history_is_no_answer_to_a_templat
     with pytest.raises(InvalidParam):
         await accept.accept(join, "strange.example")
     assert not receiving.peers.asked
+
+
+async def test_what_waits_of_a_server_that_is_denied_meanwhile_is_not_taken(receiving, make_room):
+    dag = await make_room()
+    receiving.peers.is_silent = True
+    missing, event = await gap(receiving, dag)
+    await receiving.gets(event)
+    acl = {"allow": ["*"], "deny": [ELSEWHERE]}
+    await local(receiving, dag.room_id, "m.room.server_acl", acl, state_key="")
+    await receiving.gets(missing, origin=FARAWAY)
+    assert await receiving.flags(missing.event_id) == 0
+    assert await receiving.flags(event.event_id) is None
+    assert await receiving.staged() == 0

@@ -14,6 +14,7 @@ from homeserver.protocol.identifiers import RoomID, ServerName, UserID, server_n
 from homeserver.protocol.json_types import JsonObject
 from homeserver.protocol.room_versions import rules_of
 from homeserver.rooms.outside import OutsideMemberships
+from homeserver.rooms.outside_endings import ending_by
 from homeserver.rooms.receive.pdus import received_event
 from homeserver.storage.memberships import MembershipRow
 
@@ -61,7 +62,7 @@ class EndedInvites:
             return None
         if event.event_id not in await self._signatures.verify_events([event]):
             return None
-        await self._outside.end(target, room_id, sender=event.sender)
+        await self._outside.end(target, room_id, ending_by(event))
         return event
 
     async def _open(self, target: UserID, room_id: RoomID) -> _Open | None:

@@ -6,7 +6,6 @@ Spec: server-server-api/#get_matrixfederationv1timestamp_to_eventroomid
 """
 
 from collections.abc import Sequence
-from typing import Final
 
 from homeserver.ports import EventPeers
 from homeserver.protocol.event import Event
@@ -28,11 +27,8 @@ from homeserver.storage import (
 )
 from homeserver.storage.database import Database, Transaction
 from homeserver.storage.history_gaps import HistoryGap
-from homeserver.storage.history_stretches import Bounds
+from homeserver.storage.history_stretches import MIN_DISTANCE, Bounds
 from homeserver.telemetry.clock import Clock
-
-# So many events can be filled in between two stretches at least.
-_MIN_DISTANCE: Final = 2**16
 
 
 class Jump:
@@ -168,8 +164,8 @@ def sub_between(within: Bounds, newer_depth: int, older_depth: int, depth: int) 
     None: there is not the space to keep a distance from both.
     """
     space = within.oldest - within.lowest
-    if space < 2 * _MIN_DISTANCE:
+    if space < 2 * MIN_DISTANCE:
         return None
     span = max(newer_depth - older_depth, 1)
     share = space * max(newer_depth - depth, 0) // span
-    return within.oldest - min(max(share, _MIN_DISTANCE), space - _MIN_DISTANCE)
+    return within.oldest - min(max(share, MIN_DISTANCE), space - MIN_DISTANCE)

@@ -16,6 +16,7 @@ from homeserver.rooms.head import RoomHead
 from homeserver.rooms.receive.known import KnownEvents, has_state, is_outlier
 from homeserver.rooms.receive.order import by_prev_events
 from homeserver.rooms.receive.pdus import received_event, stored_pdu
+from homeserver.rooms.receive.server_acls import ServerAcls
 from homeserver.storage import inbound_pdus
 from homeserver.storage.database import Database
 from homeserver.storage.inbound_pdus import StagedPdu
@@ -54,9 +55,12 @@ class Needs(NamedTuple):
 class Staging:
     """The staging area as this node sees it."""
 
-    def __init__(self, database: Database, known: KnownEvents, clock: Clock) -> None:
+    def __init__(
+        self, database: Database, known: KnownEvents, acls: ServerAcls, clock: Clock
+    ) -> None:
         self._database = database
         self._known = known
+        self._acls = acls
         self._clock = clock
         self._expected: OrderedDict[EventID, Event] = OrderedDict()
         self._needs: OrderedDict[int, Needs] = OrderedDict()
@@ -89,11 +93,19 @@ class Staging:
             return await inbound_pdus.read(connection, inbound_nids)
 
     async def events(self, head: RoomHead, staged: Sequence[StagedPdu]) -> list[Event]:
-        """Return the events that are not stored, each once, in the order to take them in."""
+        """Return the events that are not stored, each once, in the order to take them in.
+
+        Those of servers that the room denies by now are left out: a server that expects it could
+        have events wait for one that comes later, by another way.
+        """
         facts = await self._known.facts(each.event_id for each in staged)
+        origins = {each.origin for each in staged}
+        allowed = {origin for origin in origins if await self._acls.allows(head, origin)}
         events: dict[EventID, Event] = {}
         for each in staged:
-            if is_outlier(facts.get(each.event_id)) and each.event_id not in events:
+            if each.origin not in allowed:
+                log.warning("pdu of denied server", origin=each.origin, event_id=each.event_id)
+            elif is_outlier(facts.get(each.event_id)) and each.event_id not in events:
                 event = self._expected.get(each.event_id) or _read(each, head)
                 if event is not None:
                     events[each.event_id] = event

@@ -68,6 +68,14 @@ class Routes:
         raise RemoteError("other.test", "it broke off")
 
 
+@pytest.fixture(autouse=True)
+def server_logger(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let aiohttp speak, whatever other tests have made of logging."""
+    logger = logging.getLogger("aiohttp.server")
+    monkeypatch.setattr(logger, "disabled", False)
+    monkeypatch.setattr(logger, "propagate", True)
+
+
 @pytest.fixture
 def routes() -> Routes:
     return Routes()
