@@ -1,6 +1,6 @@
 """From an `mxc://` URI to its content: here, about to be uploaded, or on another server."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Final, TypeAlias
 
 import msgspec
@@ -53,8 +53,12 @@ class Library:
         clock: Clock,
         blocked_servers: Sequence[str],
         freeze_ts: int | None,
+        never_frozen: Collection[str] = (),
     ) -> None:
-        """`freeze_ts`: see the setting `media.freeze_unauthenticated_ts`."""
+        """`freeze_ts`: see the setting `media.freeze_unauthenticated_ts`.
+
+        `never_frozen`: URIs of what is shown to who has no access token yet.
+        """
         self._own_name = own_name
         self._remote = remote
         self._waits = waits
@@ -65,6 +69,7 @@ class Library:
         self._clock = clock
         self._blocked = compile_globs(blocked_servers)
         self._freeze_ts = freeze_ts
+        self._never_frozen = frozenset(never_frozen)
 
     def is_local(self, uri: ContentUri) -> bool:
         """Whether the content was uploaded here."""
@@ -103,7 +108,8 @@ class Library:
         if media is not None:
             return media
         may_fetch = wanted.allow_remote or self._remote.is_fetching(uri)
-        if not may_fetch or self._is_frozen_now(wanted):
+        # What would be fetched now counts as new. Spec: client-server-api/#content-repository
+        if not may_fetch or self._is_frozen(uri, self._clock.now_ms(), wanted):
             raise NotFound
         return None
 
@@ -140,16 +146,10 @@ class Library:
     def _is_expired(self, media: MediaRow) -> bool:
         return media.expires_ts is not None and media.expires_ts <= self._clock.now_ms()
 
-    def _is_frozen(self, media: MediaRow, wanted: Wanted) -> bool:
+    def _is_frozen(self, uri: ContentUri, uploaded_ts: int, wanted: Wanted) -> bool:
         if not wanted.is_unauthenticated or self._freeze_ts is None:
             return False
-        return (media.uploaded_ts or 0) >= self._freeze_ts
-
-    def _is_frozen_now(self, wanted: Wanted) -> bool:
-        # What would be fetched now counts as new. Spec: client-server-api/#content-repository
-        if not wanted.is_unauthenticated or self._freeze_ts is None:
-            return False
-        return self._clock.now_ms() >= self._freeze_ts
+        return uploaded_ts >= self._freeze_ts and str(uri) not in self._never_frozen
 
 
 def _bounded(timeout_ms: int) -> int:

@@ -39,5 +39,8 @@ class StrippedRooms:
             nids = await sync_reads.state_nids_of_types(
                 connection, membership.room_nid, STRIPPED_TYPES, context.now
             )
+            # A nameless room, such as a direct chat, has its name from them.
+            inviter = (membership.room_nid, membership.sender, context.now)
+            nids += await sync_reads.member_nids_of_rooms(connection, [inviter])
             found = await events.events_by_nid(connection, [*nids, membership.event_nid])
         return [stripped_state_event(record.core) for record in found.values()]

@@ -38,6 +38,9 @@ _ASK_AGAIN_SECONDS: Final = 10.0
 # A server that gives no keys is asked again after this, doubled each time up to the maximum.
 _FIRST_RETRY_SECONDS: Final = 10.0
 _MAX_RETRY_SECONDS: Final = 3600.0
+# Of one server, the newest: two documents at their largest. Who publishes other keys each time
+# must not fill the memory, nor the disk.
+MAX_KEPT: Final = 200
 # From so many servers on, notaries are asked first: one request instead of many.
 _MANY_SERVERS: Final = 10
 
@@ -195,10 +198,12 @@ class KeyRing:
                 for key in each.keys
             ]
         if rows:
+            servers = {row.server_name for row in rows}
             async with self._database.connection("server_keys.upsert") as connection:
                 await server_keys.upsert(connection, rows, replaces=is_direct)
+                await server_keys.forget_surplus(connection, list(servers), MAX_KEPT)
             # What counts is what was kept.
-            await self._read({row.server_name for row in rows})
+            await self._read(servers)
 
     def _warn_of_changes(self, document: KeyDocument, *, is_direct: bool) -> None:
         known = self._keys(document.server_name)

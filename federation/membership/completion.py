@@ -5,6 +5,7 @@ restart, on whichever node.
 """
 
 import asyncio
+import secrets
 from collections.abc import Callable, Sequence
 from typing import Final, TypeAlias
 
@@ -25,7 +26,7 @@ log = get_logger(__name__)
 
 # Whole states are large; rooms are completed a few at a time.
 _AT_ONCE: Final = 2
-# Of those that are in the room; after a pause the list is begun again.
+# Of those that are in the room; after a pause others of them are asked.
 _MAX_SERVERS: Final = 10
 _PAUSE_SECONDS: Final = 15.0
 # Of a very large room; then another node does what the one has perhaps died over.
@@ -53,6 +54,7 @@ class CompleteJoins:
         self._policy = policy
         self._tasks = tasks
         self._clock = clock
+        self._random = secrets.SystemRandom()
         self._slots = asyncio.Semaphore(_AT_ONCE)
         # A room may be joined again while an earlier join of it is being completed.
         self._working: dict[_Key, asyncio.Event] = {}
@@ -114,8 +116,11 @@ class CompleteJoins:
                 return
 
     def _servers(self, join: PartialJoin) -> list[ServerName]:
+        """Return who has answered the join, and some of the others, not the same each time."""
         admitted = [each for each in join.servers_in_room if self._policy.may_talk_to(each)]
-        return admitted[:_MAX_SERVERS]
+        others = admitted[1:]
+        chosen = self._random.sample(others, min(len(others), _MAX_SERVERS - 1))
+        return [*admitted[:1], *chosen]
 
 
 def _key_of(join: PartialJoin) -> _Key:

@@ -133,11 +133,13 @@ def _read(server: ServerName, answer: JsonObject) -> _Answer:
     state, auth_chain = answer.get("state"), answer.get("auth_chain")
     if not isinstance(state, list) or not isinstance(auth_chain, list):
         raise RemoteBadAnswer(server, "answers a join without the room's state")
+    # Whoever answers is in the room and alive; of the others some thousand may be long gone.
+    servers_in_room = dict.fromkeys((server, *_server_names(answer.get("servers_in_room"))))
     return _Answer(
         state=state,
         auth_chain=auth_chain,
         event=answer.get("event"),
-        servers_in_room=_server_names(answer.get("servers_in_room")),
+        servers_in_room=list(servers_in_room),
         is_partial=answer.get("members_omitted") is True,
     )
 

@@ -32,7 +32,7 @@ from homeserver.protocol.identifiers import (
 from homeserver.protocol.json_types import JsonObject, JsonValue
 from homeserver.protocol.room_versions import RoomVersionRules
 from homeserver.protocol.signing import sign_event
-from homeserver.rooms.build import EventBuilder, Sent
+from homeserver.rooms.build import EventBuilder
 from homeserver.rooms.head import RoomHead
 from homeserver.rooms.heads import Heads
 from homeserver.rooms.receive.server_acls import ServerAcls
@@ -138,7 +138,7 @@ class Templates:
             state_key=user_id,
         )
         # The rules judge it as the event that it may become.
-        event = (await self._builder.build(head, draft, Sent())).event
+        event = await self._builder.propose(head, draft)
         template = {key: each for key, each in event.pdu.items() if key not in _NOT_IN_TEMPLATES}
         return {"room_version": head.rules.version, "event": template}
 

@@ -153,9 +153,29 @@ class EventBuilder:
         Raises AuthRefusal, InvalidEvent, EventTooLarge, InvalidJson, and what a policy server
         refuses with: then nothing has changed.
         """
+        sent = sent or Sent()
+        event, entries = await self._permitted(head, draft, sent)
+        event = await self._policy_servers.signed(head, event)
+        cited = [entry.event_nid for entry in entries]
+        built = await self.place(head, event, await self._row_numbers.event(), cited, sent)
+        is_own = server_name_of(event.sender) == self._identity.server_name
+        # Invites by address may be made in the name of users of other servers.
+        return built if is_own else passed_on(built)
+
+    async def propose(self, head: RoomHead, draft: EventDraft) -> Event:
+        """Return the event that a draft would be on a head; it is a template, and never sent.
+
+        No policy server is asked, which may sign what is made of it. Raises AuthRefusal,
+        InvalidEvent, EventTooLarge, InvalidJson.
+        """
+        return (await self._permitted(head, draft, Sent()))[0]
+
+    async def _permitted(
+        self, head: RoomHead, draft: EventDraft, sent: Sent
+    ) -> tuple[Event, list[StateEntry]]:
+        """Return an event that the rules allow, and what it cites."""
         if draft.type == "m.room.create":
             raise AuthRefusal(AuthRule.CREATE_PREV_EVENTS, "The room has been created already")
-        sent = sent or Sent()
         wanted = select_auth_events(
             draft.type, draft.sender, draft.state_key, draft.content, head.rules
         )
@@ -164,12 +184,7 @@ class EventBuilder:
         auth_ids = [entry.event_id for entry in entries.values()]
         event = self._sign(draft, head.rules, head, auth_ids, loaded.reference_hashes, sent)
         check_in_context(event, head.auth_context(loaded.state.get))
-        event = await self._policy_servers.signed(head, event)
-        cited = [entries[key].event_nid for key in entries]
-        built = await self.place(head, event, await self._row_numbers.event(), cited, sent)
-        is_own = server_name_of(event.sender) == self._identity.server_name
-        # Invites by address may be made in the name of users of other servers.
-        return built if is_own else passed_on(built)
+        return event, list(entries.values())
 
     async def _load(self, head: RoomHead, entries: Mapping[StateKey, StateEntry]) -> "_Loaded":
         by_nid = {entry.event_nid: key for key, entry in entries.items()}

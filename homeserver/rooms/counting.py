@@ -176,11 +176,12 @@ class Counting:
 
     def _singled_out(self, of: _Evaluation) -> list[UserID]:
         """Return the local users for whom the default rules may say something else, too."""
-        return [
+        local = (
             user_id
-            for user_id in sorted(singled_out_users(of.event))[:MAX_SINGLED_OUT]
+            for user_id in singled_out_users(of.event)
             if user_id.endswith(self._domain) and user_id != of.sender
-        ]
+        )
+        return sorted(local)[:MAX_SINGLED_OUT]
 
     def _set_sender(self, of: _Evaluation, outcomes: dict[UserID, Outcome]) -> None:
         """A state event counts for everybody but its sender, who has read nothing by sending it.

@@ -5,7 +5,13 @@ Spec: client-server-api/#room-membership
 
 from collections.abc import Callable, Sequence
 
-from homeserver.errors import Forbidden, GuestAccessForbidden, MatrixError, NotFound
+from homeserver.errors import (
+    Forbidden,
+    GuestAccessForbidden,
+    MatrixError,
+    NotFound,
+    UnableToGrantJoin,
+)
 from homeserver.ports import MemberProfiles, RoomPeers
 from homeserver.protocol.event_builder import EventDraft
 from homeserver.protocol.identifiers import (
@@ -60,7 +66,7 @@ class Memberships:
         """Join a room; nothing happens when the user is in it.
 
         `content` is further content of the membership event, such as a reason. Raises Forbidden,
-        AuthRefusal, GuestAccessForbidden, NotFound.
+        AuthRefusal, GuestAccessForbidden, NotFound, UnableToGrantJoin, RemoteError.
         """
         user_id = requester.user_id
         wanted = {**(content or {}), "membership": "join"}
@@ -78,7 +84,14 @@ class Memberships:
             full = await self._restricted.authorised(head, user_id, wanted)
             return [await self._build(head, user_id, user_id, full, requester)]
 
-        await self._writer.write(room_id, build)
+        try:
+            await self._writer.write(room_id, build)
+        except UnableToGrantJoin as refusal:
+            # A user of another server may be able to let this one in.
+            try:
+                await self._peers.join(user_id, room_id, via, wanted)
+            except NotFound:
+                raise refusal from None
 
     async def invite(
         self,

@@ -174,7 +174,8 @@ async def _store(tx: Transaction, user_id: UserID, keys: _Keys, *, may_replace: 
         return None
     if Usage.MASTER in known and not may_replace:
         raise Forbidden("Other keys have been uploaded at this moment")
-    for usage, key in new.items():
+    # Under a new master key the others have a new signature, even where they are those of before.
+    for usage, key in (keys if Usage.MASTER in new else new).items():
         signatures = await _signatures_to_keep(tx, key, keys, known)
         row = CrossSigningRow(
             user_id, usage, key.public_key, stored_key(key.source, user_id, signatures)

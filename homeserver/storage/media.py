@@ -13,6 +13,12 @@ _COLUMNS: Final = """origin, media_id, sha256, byte_count, content_type, filenam
     created_ts, uploaded_ts, expires_ts, last_access_ts, quarantined_by, is_protected"""
 
 
+# Who has quarantined the bytes $3 anywhere, if anybody: they are hidden wherever they come again.
+_QUARANTINED_BY: Final = """
+    (SELECT max(q.quarantined_by) FROM media q WHERE q.sha256 = $3 AND NOT q.is_protected)
+"""
+
+
 class MediaRow(NamedTuple):
     """What an `mxc://` URI stands for; without `sha256` it is not uploaded yet."""
 
@@ -99,10 +105,10 @@ async def uploaded_among(
 async def insert(tx: Transaction, media: NewMedia) -> bool:
     """Add content whose bytes are stored; False: there is something under the ID already."""
     status = await tx.execute(
-        """
+        f"""
         INSERT INTO media (origin, media_id, sha256, byte_count, content_type, filename, uploader,
-            created_ts, uploaded_ts, last_access_ts)
-        VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $8, $8)
+            created_ts, uploaded_ts, last_access_ts, quarantined_by)
+        VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $8, $8, {_QUARANTINED_BY})
         ON CONFLICT DO NOTHING
         """,
         *media,
@@ -116,13 +122,14 @@ async def insert_stored(connection: Connection, media: NewMedia) -> bool | None:
     None: they were removed meanwhile; False: there is something under the ID already.
     """
     is_added: bool | None = await connection.fetchval(
-        """
+        f"""
         WITH stored AS (
             UPDATE media_blobs SET is_stored = true WHERE sha256 = $3 RETURNING sha256
         ), added AS (
             INSERT INTO media (origin, media_id, sha256, byte_count, content_type, filename,
-                uploader, created_ts, uploaded_ts, last_access_ts)
-            SELECT $1, $2, stored.sha256, $4, $5, $6, $7, $8, $8, $8 FROM stored
+                uploader, created_ts, uploaded_ts, last_access_ts, quarantined_by)
+            SELECT $1, $2, stored.sha256, $4, $5, $6, $7, $8, $8, $8, {_QUARANTINED_BY}
+            FROM stored
             ON CONFLICT DO NOTHING
             RETURNING media_id
         )
@@ -153,9 +160,10 @@ async def insert_pending(
 async def complete(tx: Transaction, media: NewMedia) -> bool:
     """Give an announced ID its content; False: it has some, is gone, or is somebody else's."""
     status = await tx.execute(
-        """
+        f"""
         UPDATE media SET sha256 = $3, byte_count = $4, content_type = $5, filename = $6,
-            uploaded_ts = $8, last_access_ts = $8, expires_ts = NULL
+            uploaded_ts = $8, last_access_ts = $8, expires_ts = NULL,
+            quarantined_by = {_QUARANTINED_BY}
         WHERE origin = $1 AND media_id = $2 AND uploader = $7 AND sha256 IS NULL
         """,
         *media,

@@ -88,3 +88,22 @@ async def upsert(connection: Connection, rows: Sequence[ServerKeyRow], *, replac
         # In one order, so that two nodes with the same keys do not wait for each other.
         [(*row, replaces) for row in sorted(rows, key=lambda row: row[:2])],
     )
+
+
+async def forget_surplus(
+    connection: Connection, server_names: Sequence[ServerName], limit: int
+) -> None:
+    """Delete keys of servers that have more than `limit`: those that are told of no more."""
+    await connection.execute(
+        """
+        DELETE FROM server_keys k
+        USING (SELECT server_name, key_id,
+                      row_number() OVER (PARTITION BY server_name
+                                         ORDER BY fetched_ts DESC, key_id) AS place
+               FROM server_keys WHERE server_name = ANY($1::text[])) AS ranked
+        WHERE ranked.place > $2
+          AND k.server_name = ranked.server_name AND k.key_id = ranked.key_id
+        """,
+        server_names,
+        limit,
+    )

@@ -6,10 +6,11 @@ from typing import Any
 import aiohttp
 import pytest
 
+from federation.keys.key_ring import MAX_KEPT
 from homeserver.config.sections.federation import TrustedKeyServer
 from homeserver.config.sections.signing import OldVerifyKey, SigningSection
 from homeserver.protocol.identifiers import KeyID, ServerName
-from homeserver.protocol.server_keys import build_key_document, read_key_document
+from homeserver.protocol.server_keys import MAX_KEYS, build_key_document, read_key_document
 from homeserver.protocol.signing import sign_json, verify_json
 from homeserver.run.compose import RunningServer
 from tests.between_servers.conftest import RunServers
@@ -180,6 +181,21 @@ async def test_server_may_change_its_key(running: RunningServer, peer: PeerServe
     peer.publishes_keys()
     running.federation.key_ring._asked.clear()
     assert await found(running, peer, now_ms() + 2 * DAY_MS) == peer.key.verify_key != first
+
+
+async def test_server_that_always_has_other_keys_does_not_fill_the_memory(
+    running: RunningServer, peer: PeerServer
+) -> None:
+    ring = running.federation.key_ring
+    for number in range(MAX_KEPT // MAX_KEYS + 2):
+        spare = {f"ed25519:{number}_{n}": {"key": OLD.verify_key} for n in range(MAX_KEYS - 1)}
+        current = {peer.key.key_id: {"key": peer.key.verify_key}}
+        peer.publishes_keys(verify_keys={**spare, **current})
+        ring._asked.clear()
+        await ring.refresh([peer.name])
+    assert len(ring._known[peer.name]) == MAX_KEPT
+    # What is told of still is kept.
+    assert {*spare, *current} <= ring._known[peer.name].keys()
 
 
 def vouches(notary: PeerServer, *others: PeerServer, **members: Any) -> None:

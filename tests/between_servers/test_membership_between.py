@@ -75,6 +75,16 @@ async def test_a_restricted_room_is_joined_through_a_server_that_can_let_one_in(
         assert set(await carol.reads_members(room_id)) == {
             alice.user_id, bob.user_id, carol.user_id,
         }  # fmt: skip
+        # Nor does a server that is in the room itself.
+        async with clients_of(three[1].url) as maker:
+            dora = await maker.user("dora")
+            await dora.post(f"join/{space}", {})
+            since = (await alice.syncs())["next_batch"]
+            while dora.user_id not in await alice.reads_members(space):
+                since = (await alice.syncs(since, timeout=LONG_MS))["next_batch"]
+            await dora.post(f"join/{room_id}", {}, via=three[0].name)
+            joined = await dora.reads_state(room_id, "m.room.member", dora.user_id)
+            assert joined["join_authorised_via_users_server"] == alice.user_id
 
 
 async def test_a_room_stands_though_somebody_cannot_be_invited(

@@ -119,6 +119,23 @@ async def test_the_last_user_leaves_before_members_are_known_and_comes_back(
         assert set(await alice.reads_members(room.room_id)) == {alice.user_id, room.host.eve}
 
 
+@pytest.mark.parametrize(
+    "named", [[], [f"127.0.0.1:{number}" for number in range(1, 13)]], ids=["nobody", "the dead"]
+)
+async def test_who_has_answered_a_join_is_asked_for_the_members_whoever_is_named(
+    server: NamedServer, peer: PeerServer, named: list[str]
+) -> None:
+    async with people([server], "alice") as [alice]:
+        room = PartialHost(server, peer, alice.user_id)
+        told = [each for each in room.host.events if each is not room.host.member]
+        room.host.takes(state=told, members_omitted=True, servers_in_room=named)
+        room.may_answer.set()
+        await joins(alice, room)
+        await room.attempted()
+        assert not await room.is_partial()
+        assert set(await alice.reads_members(room.room_id)) == {alice.user_id, room.host.eve}
+
+
 async def test_two_users_of_a_server_join_at_the_same_moment(running_servers: RunServers) -> None:
     async with (
         running_servers(2) as two,

@@ -7,10 +7,12 @@ from typing import Any
 import pytest
 from aiohttp import web
 
+from federation.transport.client import path_of
 from homeserver.protocol.identifiers import ServerName
 from homeserver.protocol.json_types import JsonObject
 from homeserver.protocol.room_versions import rules_of
 from homeserver.protocol.signing import sign_event
+from homeserver.web.paths import FEDERATION_V1
 from tests.support.client import Client, clients_of, refused
 from tests.support.federation import NamedServer
 from tests.support.peer_rooms import known_events, last_event, peer_joins, send_as_peer
@@ -181,6 +183,16 @@ async def test_received_events_need_the_signature(server, alice, peer) -> None:
     shown = {each["event_id"] for each in page["chunk"]}
     assert {signed, asked} <= shown
     assert not shown & {refused_event, wrong, silent}
+
+
+async def test_nobody_is_asked_to_sign_a_template(server, alice, peer) -> None:
+    dag = await room_with_policy(server, alice, peer)
+    peer.answers("POST", SIGN, {}, status=503)
+    gina = f"@gina:{peer.name}"
+    path = path_of(FEDERATION_V1, "make_join", dag.room_id, gina)
+    reply = await peer.sends(server.name, "GET", f"{path}?ver=11")
+    assert (reply.status, reply.json["event"]["state_key"]) == (200, gina)
+    assert peer.asked(SIGN) == []
 
 
 async def test_the_signing_endpoint_is_unknown_here(server, peer) -> None:

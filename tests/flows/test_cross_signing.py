@@ -114,6 +114,22 @@ async def test_with_a_new_master_key_all_that_the_old_ones_have_signed_is_void(a
     assert told["master_keys"][bob.user_id]["signatures"] == {bob.user_id: {}}
 
 
+async def test_keys_that_stay_under_a_new_master_key_have_its_signature(alice):
+    device, signer = await uploads_keys(alice), await has_cross_signing(alice)
+    signed = signer.signs_device(device.device_keys())
+    await signs(alice, alice.user_id, alice.device_id, signed)
+    other = CrossSigner(alice.user_id)
+    stay = {
+        name: other.signs_as_master({**signer.keys[name], "signatures": {}})
+        for name in ("self_signing_key", "user_signing_key")
+    }
+    await proves(alice, UPLOAD, {"master_key": other.master_key, **stay})
+    told = await queries(alice, alice)
+    assert told["self_signing_keys"] == {alice.user_id: stay["self_signing_key"]}
+    assert told["user_signing_keys"] == {alice.user_id: stay["user_signing_key"]}
+    assert told["device_keys"][alice.user_id][alice.device_id] == signed
+
+
 async def test_a_device_can_be_signed_and_everybody_sees_it(alice, bob):
     device, signer = await uploads_keys(alice), await has_cross_signing(alice)
     signed = signer.signs_device(device.device_keys())

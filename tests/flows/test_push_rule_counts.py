@@ -189,6 +189,14 @@ async def test_to_mention_somebody_elsewhere_costs_no_row(server, alice, clients
     assert await rows_of(server) == 0
 
 
+async def test_users_of_other_servers_leave_room_for_mentions_of_those_here(alice, bob, room):
+    distant = [f"@a{number}:elsewhere.example" for number in range(200)]
+    mentioned = {"user_ids": [*distant, bob.user_id]}
+    content = {"msgtype": "m.text", "body": "all", "m.mentions": mentioned}
+    await alice.sends(room, content)
+    assert (await unread_of(bob, room))["highlight_count"] == 1
+
+
 async def test_who_joins_later_has_the_own_rules_at_once(server, alice, bob, carol, clients):
     dave = await clients.user("dave")
     room = await alice.creates_room(preset="public_chat")

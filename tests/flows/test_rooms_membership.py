@@ -120,6 +120,15 @@ async def test_members_without_power_cannot_kick_ban_or_unban(alice, bob, carol,
     assert await membership(alice, square, carol) == "join"
 
 
+async def test_an_invite_shows_who_invites(alice, bob, room):
+    await alice.put(f"profile/{quoted(alice.user_id)}/displayname", {"displayname": "Alice L."})
+    await alice.invites(room, bob)
+    shown = (await bob.syncs())["rooms"]["invite"][room]["invite_state"]["events"]
+    members = {e["state_key"]: e["content"] for e in shown if e["type"] == "m.room.member"}
+    assert members.keys() == {alice.user_id, bob.user_id}
+    assert members[alice.user_id]["displayname"] == "Alice L."
+
+
 async def test_an_invite_can_be_taken_back_and_rejected(alice, bob, room):
     await alice.invites(room, bob)
     await alice.kicks(room, bob)

@@ -2,20 +2,31 @@
 
 from contextlib import AsyncExitStack
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
+import msgspec
 import pytest
 
-from homeserver.protocol.identifiers import DeviceID, RoomID
+from homeserver.protocol.identifiers import DeviceID, RoomID, ServerName
+from homeserver.services.cross_signing import CrossSigning, CrossSigningForm
 from homeserver.services.device_keys import KeysForm
+from homeserver.services.devices import append_removals
+from homeserver.services.key_signatures import KeySignatures
+from homeserver.services.reauthentication import Reauthentication
+from homeserver.storage import devices
+from homeserver.storage.database import Transaction
+from homeserver.web.params import RequestFacts
 from homeserver.web.requester import Requester
 from tests.laws.random_history import History
 from tests.laws.test_sync_law import all_nodes_reach_the_head
+from tests.support.key_uploads import CrossSigner
 from tests.support.node import Node, running_node, user
 from tests.support.olm import OlmDevice
 
 ROUNDS = 30
 ACTIONS = 5
+SECOND = DeviceID("SECOND")
+FACTS = RequestFacts(ip="", user_agent="", request_id="", listener="")
 ENCRYPTION = {"algorithm": "m.megolm.v1.aes-sha2"}
 
 
@@ -26,6 +37,9 @@ class KeyHistory(History):
         super().__init__(nodes, users, seed)
         # How often a user's keys have changed.
         self.generations: dict[str, int] = dict.fromkeys((each.user_id for each in users), 0)
+        self._signers: dict[str, CrossSigner] = {}
+        # By who has signed and whose key: with which key which. Others are signed anew.
+        self.signatures: dict[tuple[str, str], tuple[str, str]] = {}
 
     def _weights(self) -> list[tuple[Any, int]]:
         return [
@@ -38,6 +52,10 @@ class KeyHistory(History):
             (self._invite, 1),
             (self._encrypt, 2),
             (self._change_keys, 4),
+            (self._add_device, 1),
+            (self._remove_device, 2),
+            (self._cross_sign, 2),
+            (self._sign_other, 3),
         ]
 
     async def _encrypt(self, node: Node, who: Requester, room: RoomID) -> None:
@@ -49,6 +67,62 @@ class KeyHistory(History):
         await node.keys.uploads.upload(who.user_id, device_id, KeysForm(device_keys=keys))
         self.generations[who.user_id] += 1
 
+    async def _add_device(self, node: Node, who: Requester, _: RoomID) -> None:
+        async with node.base.database.connection() as connection:
+            await connection.execute(
+                """
+                INSERT INTO devices (user_id, device_id, created_ts) VALUES ($1, $2, 0)
+                ON CONFLICT DO NOTHING
+                """,
+                who.user_id,
+                SECOND,
+            )
+        # Its user's other devices are none of its business, and nobody's before it has keys.
+        if self._random.random() < 0.7:
+            second = msgspec.structs.replace(who, device_id=SECOND)
+            await self._change_keys(node, second, RoomID(""))
+
+    async def _remove_device(self, node: Node, who: Requester, _: RoomID) -> None:
+        async with node.base.database.connection() as connection:
+            has_keys = await connection.fetchval(
+                "SELECT EXISTS (SELECT FROM device_keys WHERE user_id = $1 AND device_id = $2)",
+                who.user_id,
+                SECOND,
+            )
+
+        async def work(tx: Transaction) -> int | None:
+            removed = await devices.delete(tx, who.user_id, [SECOND])
+            return await append_removals(tx, who.user_id, removed) if removed else None
+
+        position = await node.base.database.run_transaction(work, "remove")
+        if position is not None:
+            await node.base.log_writer.told(position)
+        self.generations[who.user_id] += has_keys
+
+    async def _cross_sign(self, node: Node, who: Requester, _: RoomID) -> None:
+        signer = self._signers[who.user_id] = CrossSigner(who.user_id)
+        # An application service need not prove again who it is.
+        upload = CrossSigning(
+            node.base.database, node.base.log_writer, cast("Reauthentication", None)
+        ).upload
+        requester = msgspec.structs.replace(who, appservice_id="bridge")
+        await upload(requester, msgspec.convert(signer.keys, CrossSigningForm), FACTS)
+        self.generations[who.user_id] += 1
+        self.signatures = {
+            place: keys for place, keys in self.signatures.items() if place[0] != who.user_id
+        }
+
+    async def _sign_other(self, node: Node, who: Requester, _: RoomID) -> None:
+        """Only who has signed hears of it."""
+        target = self._any_user()
+        signer, other = (self._signers.get(each.user_id) for each in (who, target))
+        if signer is None or other is None or target == who:
+            return
+        signed = {target.user_id: {other.public_key: signer.signs_user(other.master_key)}}
+        service = KeySignatures(node.base.database, node.base.log_writer, ServerName("localhost"))
+        assert await service.upload(who.user_id, signed) == {}
+        self.signatures[who.user_id, target.user_id] = (signer.public_key, other.public_key)
+
 
 class Look(NamedTuple):
     """Everything at one moment: with whom a user shares rooms, and whose keys are which."""
@@ -56,6 +130,7 @@ class Look(NamedTuple):
     shared: frozenset[str]
     shared_encrypted: frozenset[str]
     generations: dict[str, int]
+    signatures: dict[tuple[str, str], tuple[str, str]]
 
 
 async def look(node: Node, who: Requester, history: KeyHistory) -> Look:
@@ -76,6 +151,7 @@ async def look(node: Node, who: Requester, history: KeyHistory) -> Look:
         frozenset(row["user_id"] for row in others),
         frozenset(row["user_id"] for row in others if row["is_encrypted"]),
         dict(history.generations),
+        dict(history.signatures),
     )
 
 
@@ -87,8 +163,13 @@ def difference(who: Requester, before: Look, after: Look) -> dict[str, list[str]
         for each in (*after.shared, who.user_id)
         if before.generations[each] != after.generations[each]
     }
+    signed = {
+        target
+        for (signer, target), keys in after.signatures.items()
+        if signer == who.user_id and keys != before.signatures.get((signer, target))
+    }
     came = (after.shared_encrypted - before.shared_encrypted) | (after.shared - before.shared)
-    return {"changed": sorted((new_keys | came) - left), "left": sorted(left)}
+    return {"changed": sorted((new_keys | signed | came) - left), "left": sorted(left)}
 
 
 @pytest.mark.parametrize("seed", range(6))

@@ -22,7 +22,12 @@ from homeserver.rooms.event_cache import EventCache
 from homeserver.rooms.head import CREATE, RoomHead, StateEntry
 from homeserver.rooms.heads import Heads
 from homeserver.rooms.receive.judge import Judge
-from homeserver.rooms.receive.known import KnownEvents, is_outlier, is_rejected
+from homeserver.rooms.receive.known import (
+    KnownEvents,
+    is_extremity_material,
+    is_outlier,
+    is_rejected,
+)
 from homeserver.rooms.receive.outliers import Outliers, Room
 from homeserver.rooms.receive.pdus import readable_slices
 from homeserver.rooms.receive.place import Placing, Site
@@ -150,6 +155,9 @@ class NewRoom:
         """Take a join like any event. Raises InvalidEvent."""
         if await self._take_events.take(join_event.room_id, [Incoming(join_event, server)]):
             raise InvalidEvent("the join cannot be judged")
+        facts = (await self._known.facts([join_event.event_id])).get(join_event.event_id)
+        if facts is None or not is_extremity_material(facts):
+            raise InvalidEvent("the rules of the room do not allow the join here")
 
     async def complete(
         self, join: PartialJoin, state_pdus: Sequence[JsonObject], auth_pdus: Sequence[JsonObject]

@@ -30,7 +30,8 @@ _TOPIC_LENGTH: Final = 32
 # On these "the homeserver deletes the registration": MSC4174.
 _GONE: Final = frozenset({403, 404, 410})
 # It will never be taken: there is no use in trying again.
-_HOPELESS: Final = frozenset({400, 413})
+_TOO_LARGE: Final = 413
+_HOPELESS: Final = frozenset({400, _TOO_LARGE})
 _ACK_TTL_SECONDS: Final = 300
 
 _decode: Final = msgspec.json.Decoder(dict).decode
@@ -95,11 +96,14 @@ class Delivery:
     async def _send_to_gateway(self, push: Push) -> Result:
         url = str(push.content.get("url"))
         answer = await self._post(push.pusher, url, gateway_body(push))
+        if answer is not None and answer.status == _TOO_LARGE:
+            # Gateways to providers with small messages; whatever comes next would wait behind it.
+            answer = await self._post(push.pusher, url, gateway_body(push, with_content=False))
         if answer is None:
             return Result.FAILED
         if answer.status != 200:
             log.info("push refused", pusher_nid=push.pusher.pusher_nid, status=answer.status)
-            return Result.FAILED
+            return Result.REFUSED if answer.status == _TOO_LARGE else Result.FAILED
         if push.pusher.pushkey in rejected_keys(answer.content):
             return Result.GONE
         return Result.DELIVERED

@@ -52,7 +52,7 @@ class Push(NamedTuple):
         return has_sound or self.is_highlight or self.event.type in _URGENT_TYPES
 
 
-def gateway_body(push: Push) -> bytes:
+def gateway_body(push: Push, *, with_content: bool = True) -> bytes:
     """Return the body of a request to a push gateway."""
     pusher = push.pusher
     device: JsonObject = {
@@ -67,6 +67,8 @@ def gateway_body(push: Push) -> bytes:
         device["tweaks"] = push.tweaks
         notification.update(_about(push, push.event, is_short=_is_short(push)))
         notification["prio"] = "high" if push.is_urgent else "low"
+    if not with_content:
+        notification.pop("content", None)
     return _encode({"notification": notification})
 
 

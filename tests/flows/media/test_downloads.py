@@ -10,6 +10,7 @@ import pytest
 
 from homeserver.config.sections.federation import FederationSection
 from homeserver.config.sections.media import MediaSection
+from homeserver.config.sections.single_sign_on import CasProvider, SingleSignOnSection
 from homeserver.run.compose import RunningServer
 from media_repo.headers import INLINE_TYPES
 from tests.support.client import Client, ClientMaker, clients_of
@@ -238,18 +239,23 @@ async def test_media_before_the_freeze_stays_reachable(database_dsn: str, tmp_pa
     async with server_of(database_dsn, tmp_path) as server, clients_of(server.url) as maker:
         alice = await maker.user("alice")
         before, after = await uploads(alice, b"before"), await uploads(alice, b"after")
+        icon = await uploads(alice, b"icon")
         async with server.base.database.connection() as connection:
             await connection.execute(
                 "UPDATE media SET uploaded_ts = 1000 WHERE media_id = $1", before.split("/")[-1]
             )
     media = MediaSection(freeze_unauthenticated_ts=2000)
+    cas = CasProvider(id="cas", name="CAS", server_url="https://cas.example/", icon=icon)
+    single_sign_on = SingleSignOnSection(cas_providers=(cas,))
     async with (
-        server_of(database_dsn, tmp_path, media=media) as server,
+        server_of(database_dsn, tmp_path, media=media, single_sign_on=single_sign_on) as server,
         clients_of(server.url) as maker,
     ):
         nobody = maker.nobody()
         assert (await downloads(nobody, before, old=True)).body == b"before"
         assert (await downloads(nobody, after, old=True)).refusal == (404, "M_NOT_FOUND")
+        # "servers SHOULD exclude IdP icons": who logs in has no token yet.
+        assert (await downloads(nobody, icon, old=True)).body == b"icon"
 
 
 async def test_media_of_servers_that_are_not_asked_is_not_there(

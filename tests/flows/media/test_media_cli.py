@@ -12,7 +12,7 @@ from homeserver.run.cli import main
 from homeserver.run.compose import RunningServer
 from media_repo.store import key_of
 from tests.support.client import Client
-from tests.support.media import downloads, uploads
+from tests.support.media import announces, downloads, uploads, uploads_to
 from tests.support.media_lifecycle import is_there, looked_after, shows
 from tests.support.object_store import S3Server, s3_server
 from tests.support.server import SERVER_NAME

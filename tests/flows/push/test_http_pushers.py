@@ -98,6 +98,22 @@ async def test_a_gateway_that_is_down_gets_everything_when_it_is_back(alice, roo
     assert await gateway.next_bodies(2) == ["one", "two"]
 
 
+async def test_what_is_too_large_for_the_gateway_comes_without_content(
+    alice, room, gateway, pushed
+):
+    gateway.statuses = [413]
+    event = await alice.sends(room, "long")
+    notification = await gateway.next()
+    assert notification["event_id"] == event
+    assert notification["sender_display_name"] == "alice"
+    assert "content" not in notification
+    # Not even then: it is in nobody's way.
+    gateway.statuses = [413, 413]
+    await alice.sends(room, "longer")
+    await alice.sends(room, "short")
+    assert await gateway.next_bodies(1) == ["short"]
+
+
 async def test_what_is_read_meanwhile_is_not_told(server, alice, bob, room, gateway, pushed):
     gateway.is_down = True
     await alice.sends(room, "one")
