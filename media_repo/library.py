@@ -17,6 +17,7 @@ from media_repo.access_times import AccessTimes
 from media_repo.refusals import NotYetUploaded
 from media_repo.remote import ArrivingMedia, RemoteCache
 from media_repo.scanning import Scans
+from media_repo.steps import uri_of
 from media_repo.store import MediaStore
 from media_repo.waiting import UploadWaits
 
@@ -124,7 +125,8 @@ class Library:
         return media
 
     async def _admit(self, media: MediaRow, wanted: Wanted) -> MediaRow:
-        if media.quarantined_by is not None or self._is_frozen(media, wanted):
+        is_frozen = self._is_frozen(uri_of(media), media.uploaded_ts or 0, wanted)
+        if media.quarantined_by is not None or is_frozen:
             raise NotFound
         assert media.sha256 is not None
         if self._scans.on_download and not await self._is_clean(media.sha256):

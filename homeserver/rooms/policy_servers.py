@@ -49,8 +49,10 @@ class PolicyServers:
             return None
         event = (await self._cache.get([entry.event_nid])).get(entry.event_nid)
         server = None if event is None else _policy_server(event.content)
-        # "has at least one joined user in the room in *current state*"
-        return server if server is not None and is_joined(head, server.name) else None
+        # "has at least one joined user in the room in *current state*"; as long as members are not
+        # known, who has been chosen counts as there: what it has not signed others do not show.
+        is_there = server is not None and (head.is_partial_state or is_joined(head, server.name))
+        return server if is_there else None
 
     async def recommends(self, head: RoomHead, event: Event) -> bool:
         """Whether an event has the signature of the room's policy server, or needs none."""

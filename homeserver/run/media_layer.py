@@ -176,6 +176,7 @@ def _remote_cache(base: Foundation, shared: _Shared, remote: RemoteMedia) -> Rem
 def _library(
     base: Foundation, shared: _Shared, remote_cache: RemoteCache, access_times: AccessTimes
 ) -> Library:
+    sso = base.config.single_sign_on
     return Library(
         shared.own_name,
         remote=remote_cache,
@@ -187,6 +188,8 @@ def _library(
         clock=base.clock,
         blocked_servers=base.config.media.blocked_servers,
         freeze_ts=base.config.media.freeze_unauthenticated_ts,
+        # client-server-api/#content-repository: "servers SHOULD exclude IdP icons".
+        never_frozen=[each.icon for each in (*sso.oidc_providers, *sso.cas_providers) if each.icon],
     )
 
 

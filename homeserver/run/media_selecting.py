@@ -4,6 +4,8 @@ import argparse
 from collections.abc import Awaitable, Callable
 from typing import Final, TypeAlias
 
+from tqdm import tqdm
+
 from homeserver.config.model import Config
 from homeserver.protocol.content_uri import parse_content_uri
 from homeserver.protocol.errors import InvalidIdentifier
@@ -116,7 +118,7 @@ async def _change(
     if chosen.dry_run:
         return 0
     if name == "purge":
-        changed = await _purge(database, selection, own_name)
+        changed = await _purge(database, selection, own_name, files)
     else:
         async with database.transaction("media change") as tx:
             await media_references.lock_removal(tx)
@@ -129,15 +131,18 @@ async def _change(
     return 0
 
 
-async def _purge(database: Database, selection: MediaSelection, own_name: str) -> int:
+async def _purge(database: Database, selection: MediaSelection, own_name: str, chosen: int) -> int:
+    """Remove media with a bar; protected media is among the chosen, and stays."""
     removed = 0
-    while True:
-        async with database.transaction("media purge") as tx:
-            await media_references.lock_removal(tx)
-            count = await media_selection.delete_unprotected(tx, selection, own_name, _AT_ONCE)
-        if count == 0:
-            return removed
-        removed += count
+    with tqdm(total=chosen, unit="media", desc="removed") as bar:
+        while True:
+            async with database.transaction("media purge") as tx:
+                await media_references.lock_removal(tx)
+                count = await media_selection.delete_unprotected(tx, selection, own_name, _AT_ONCE)
+            if count == 0:
+                return removed
+            removed += count
+            bar.update(count)
 
 
 def _is_by_uri_alone(selection: MediaSelection) -> bool:

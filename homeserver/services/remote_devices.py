@@ -165,8 +165,11 @@ class RemoteDevices:
     ) -> tuple[int | None, bool]:
         user_id = update.user_id
         master, self_signing = _cross_signing(user_id, update.master_key, update.self_signing_key)
-        # Without the master key it cannot be told who has signed the other: the list has both.
-        is_half = update.master_key is None and update.self_signing_key is not None
+        # Without the master key it cannot be told who has signed the other, and under a new one the
+        # other is not what it was: the list has both.
+        is_half = self_signing is None and (
+            master is not None or update.self_signing_key is not None
+        )
         if master is None and not is_half:
             return None, False
         if not await updates.shares_room(tx, self._own_name, user_id):

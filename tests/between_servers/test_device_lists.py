@@ -248,19 +248,22 @@ async def test_an_old_answer_does_not_replace_what_another_node_knows(alice, eve
     assert await knows_list(eve) is None
 
 
-async def test_a_self_signing_key_alone_has_the_list_asked_for(alice, eve, room):
-    phone, keys = OlmDevice(eve.user_id, "PHONE"), CrossSigner(eve.user_id).keys
-    eve.peer.answers("GET", path_of_list(eve), listed(eve, phone, 10))
+@pytest.mark.parametrize("half", ["master_key", "self_signing_key"])
+async def test_one_cross_signing_key_alone_has_the_list_asked_for(alice, eve, room, half):
+    phone = OlmDevice(eve.user_id, "PHONE")
+    before, keys = CrossSigner(eve.user_id).keys, CrossSigner(eve.user_id).keys
+    before, both = (
+        {name: each[name] for name in ("master_key", "self_signing_key")} for each in (before, keys)
+    )
+    eve.peer.answers("GET", path_of_list(eve), listed(eve, phone, 10, **before))
     update = {"user_id": eve.user_id, "device_id": "PHONE", "stream_id": 10}
     await eve.says("m.device_list_update", update)
     await list_becomes(eve, 10)
-    both = {name: keys[name] for name in ("master_key", "self_signing_key")}
     eve.peer.answers("GET", path_of_list(eve), listed(eve, phone, 11, **both))
-    half = {"user_id": eve.user_id, "self_signing_key": keys["self_signing_key"]}
-    await eve.says("m.signing_key_update", half)
+    await eve.says("m.signing_key_update", {"user_id": eve.user_id, half: keys[half]})
     await list_becomes(eve, 11)
     answer = await alice.post("keys/query", {"device_keys": {eve.user_id: []}})
-    assert eve.user_id in answer["self_signing_keys"]
+    assert answer["self_signing_keys"][eve.user_id]["keys"] == keys["self_signing_key"]["keys"]
 
 
 async def test_a_slow_server_keeps_no_other_waiting(alice, eve, room, other_peer: PeerServer):

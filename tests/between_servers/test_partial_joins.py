@@ -12,6 +12,7 @@ from homeserver.web.paths import FEDERATION_V1
 from tests.between_servers.conftest import RunServers
 from tests.between_servers.test_joining import members_at, people, state_ids_at
 from tests.between_servers.test_membership_between import Host
+from tests.between_servers.test_policy_servers import KEY, SIGN, signs
 from tests.support.client import Client, clients_of
 from tests.support.federation import NamedServer
 from tests.support.peer_server import PeerServer
@@ -134,6 +135,28 @@ async def test_who_has_answered_a_join_is_asked_for_the_members_whoever_is_named
         await room.attempted()
         assert not await room.is_partial()
         assert set(await alice.reads_members(room.room_id)) == {alice.user_id, room.host.eve}
+
+
+async def test_a_policy_server_is_asked_before_it_is_known_to_be_in_the_room(
+    server: NamedServer, peer: PeerServer, other_peer: PeerServer
+) -> None:
+    async with people([server], "alice") as [alice]:
+        room = PartialHost(server, peer, alice.user_id)
+        host = room.host
+        host.makes(
+            "m.room.policy",
+            {"via": other_peer.name, "public_keys": {"ed25519": KEY.verify_key}},
+            auth_events=[host.id(each) for each in (host.create, host.member, host.levels)],
+        )
+        room.omits(other_peer.name)
+        signs(other_peer)
+        await joins(alice, room)
+        assert (await alice.reads_state(room.room_id, "m.room.policy"))["via"] == other_peer.name
+        await alice.sends(room.room_id, "hello")
+        assert len(other_peer.asked(SIGN)) == 1
+        assert await room.is_partial()
+        room.may_answer.set()
+        await room.attempted()
 
 
 async def test_two_users_of_a_server_join_at_the_same_moment(running_servers: RunServers) -> None:

@@ -6,7 +6,8 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
-from nio import AsyncClient, DownloadResponse, UploadResponse
+from nio import AsyncClient, DownloadResponse, ResizingMethod, ThumbnailResponse, UploadResponse
+from PIL import Image
 
 from tests.support.server import server_of
 
@@ -35,6 +36,21 @@ async def test_nio_reads_what_it_uploaded(nio: AsyncClient) -> None:
     assert read.body == CONTENT
     assert read.content_type == "image/png"
     assert read.filename == "a picture.png"
+
+
+async def test_nio_shows_a_thumbnail(nio: AsyncClient) -> None:
+    picture = io.BytesIO()
+    Image.new("RGB", (400, 300), "red").save(picture, "PNG")
+    content = picture.getvalue()
+    answer, _ = await nio.upload(
+        lambda *_: io.BytesIO(content), content_type="image/png", filesize=len(content)
+    )
+    assert isinstance(answer, UploadResponse), answer
+    server_name, media_id = answer.content_uri.removeprefix("mxc://").split("/")
+    read = await nio.thumbnail(server_name, media_id, 32, 32, ResizingMethod.crop)
+    assert isinstance(read, ThumbnailResponse), read
+    with Image.open(io.BytesIO(read.body)) as thumbnail:
+        assert thumbnail.size == (32, 32)
 
 
 async def test_nio_uploads_with_encryption(nio: AsyncClient) -> None:

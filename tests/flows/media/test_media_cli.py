@@ -75,6 +75,11 @@ async def test_quarantine_hides_the_same_bytes_everywhere(
     assert (await run("quarantine", uris[0]))[1].endswith("hidden: 2 media\n")
     assert await _there(alice, uris) == [False, True, False]
     assert (await downloads(alice, uris[0])).refusal == (404, "M_NOT_FOUND")
+    # Who uploads them again, at once or later, gains nothing by that.
+    announced = (await announces(alice))["content_uri"]
+    again = [await uploads(alice, b"a"), announced]
+    await uploads_to(alice, announced, b"a")
+    assert await _there(alice, again) == [False, False]
     assert (await run("release", *uris))[1].endswith("released: 2 media\n")
     assert await _there(alice, uris) == [True, True, True]
 
