@@ -1,6 +1,6 @@
 """Sending to other servers: a room with many of them, and one that was away.
 
-    python -m benchmarks.federation_out [--runs 3] [--servers 50] [--events 1000]
+    python -m benchmarks.federation_out [--runs 3] [--servers 50] [--events 10000]
 
 The other servers are in this process too: the CPU is that of both ends, TLS and signatures
 included.
@@ -131,7 +131,7 @@ async def _member(
 
 
 if __name__ == "__main__":
-    chosen = options(__doc__, runs=3, servers=50, events=1000)
+    chosen = options(__doc__, runs=3, servers=50, events=10_000)
     with tempfile.TemporaryDirectory() as data_dir:
         folder = Path(data_dir)
         folder.chmod(0o755)

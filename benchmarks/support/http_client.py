@@ -122,8 +122,12 @@ class User:
 
     def message(self, room_id: str, txn_id: str, text: str = "hello " * 20) -> bytes:
         """Return the request that sends a message."""
-        path = f"rooms/{quote(room_id, safe='')}/send/m.room.message/{txn_id}"
-        return request("PUT", path, self.token, {"msgtype": "m.text", "body": text})
+        return self.event(room_id, "m.room.message", txn_id, {"msgtype": "m.text", "body": text})
+
+    def event(self, room_id: str, event_type: str, txn_id: str, content: Any) -> bytes:
+        """Return the request that sends an event."""
+        path = f"rooms/{quote(room_id, safe='')}/send/{event_type}/{txn_id}"
+        return request("PUT", path, self.token, content)
 
     def sync(self, since: str, timeout_ms: int = 0) -> bytes:
         """Return the request for what is new."""

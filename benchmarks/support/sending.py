@@ -30,16 +30,23 @@ class Run(NamedTuple):
 
 
 async def send_for(
-    server: ServerProcess, users: Sequence[User], seconds: float, room_of: Callable[[User], str]
+    server: ServerProcess,
+    users: Sequence[User],
+    seconds: float,
+    room_of: Callable[[User], str],
+    message: Callable[[User, str, str], bytes] = User.message,
 ) -> Run:
-    """Let each user send one message after the other to the rooms that `room_of` names."""
+    """Let each user send one message after the other to the rooms that `room_of` names.
+
+    `message` makes the request of a user, for a room and a transaction ID.
+    """
     latencies: list[float] = []
     before, started = cpu_of(server), time.perf_counter()
     end = started + seconds
 
     async def send(user: User) -> None:
         while (sent_at := time.perf_counter()) < end:
-            await user.connection.send(user.message(room_of(user), next(_txn_ids)))
+            await user.connection.send(message(user, room_of(user), next(_txn_ids)))
             latencies.append((user.connection.answered_at - sent_at) * 1000)
 
     await asyncio.gather(*map(send, users))
