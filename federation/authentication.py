@@ -4,6 +4,7 @@ Spec: server-server-api/#request-authentication
 """
 
 import asyncio
+from collections.abc import Sequence
 from typing import Final
 
 from federation.keys.key_ring import KeyRing
@@ -46,9 +47,28 @@ class SignedRequests:
         self._ring = ring
         self._destinations = destinations
 
+    async def check_signer(self, authorization: tuple[str, ...]) -> None:
+        """Refuse a request whose origin has no key that could have signed it.
+
+        Raises Unauthorized, Forbidden, KeysBusy.
+        """
+        for each in self._claims(authorization):
+            if await self._ring.request_key(each.origin, each.key_id) is not None:
+                return
+            log.info("no valid key for a request", origin=each.origin, key_id=each.key_id)
+        raise Unauthorized("The request is not signed with a valid key of the origin")
+
     async def authenticate(self, request: SignedRequest) -> ServerName:
-        """Return the server that signed. Raises Unauthorized, Forbidden."""
-        headers = [each for each in request.authorization if is_x_matrix(each)]
+        """Return the server that signed. Raises Unauthorized, Forbidden, KeysBusy."""
+        for each in self._claims(request.authorization):
+            if await self._is_signed(each, request):
+                await self._destinations.spoke(each.origin)
+                return each.origin
+        raise Unauthorized("The request is not signed with a valid key of the origin")
+
+    def _claims(self, authorization: Sequence[str]) -> list[XMatrix]:
+        """Read the headers. Raises Unauthorized, Forbidden."""
+        headers = [each for each in authorization if is_x_matrix(each)]
         if not headers:
             raise Unauthorized("The request has no X-Matrix signature")
         claims = [self._read(header) for header in headers[:_MAX_HEADERS]]
@@ -58,11 +78,7 @@ class SignedRequests:
         # Before a key is fetched: what is blocked is not contacted either.
         if not self._policy.may_talk_to(origin):
             raise Forbidden("This server does not talk with yours")
-        for each in claims:
-            if await self._is_signed(each, request):
-                await self._destinations.spoke(origin)
-                return origin
-        raise Unauthorized("The request is not signed with a valid key of the origin")
+        return claims
 
     def _read(self, header: str) -> XMatrix:
         try:

@@ -180,11 +180,11 @@ class RoomSections:
         """Assemble what is new in a room that the client follows."""
         stretch = await self._timelines.of_room(context, row.room_nid, context.since, context.now)
         members = await self._members.of_timeline(context, row.room_id, stretch)
+        is_complete_now = row.room_nid in choice.completed
         state = await self._state_blocks.changed(
-            context, row.room_nid, context.now, stretch, members
+            context, row.room_nid, context.now, stretch, members, is_complete_now=is_complete_now
         )
         summary = None
-        is_complete_now = row.room_nid in choice.completed
         if is_complete_now or changes_summary(stretch.records) or changes_summary(state):
             found = await self._summaries.of_rooms(context, [row.room_nid])
             summary = found[row.room_nid]

@@ -97,15 +97,20 @@ class StateBlocks:
         upto: int,
         stretch: TimelineStretch,
         members: Sequence[MemberNid],
+        *,
+        is_complete_now: bool = False,
     ) -> list[EventRecord]:
         """Return what changed in the state of a room since the last answer.
 
         Before the timeline, with what changed by state resolution rather than by an event of the
         timeline; or all of it with `state_after`. `members` are the member events that a lazily
-        loading client needs for the timeline's senders.
+        loading client needs for the timeline's senders. `is_complete_now`: the room's
+        state is, since that answer.
         """
         assert context.since is not None
-        changes = await self._changes(room_nid, context.since, upto)
+        changes = await self._changes(
+            room_nid, context.since, upto, is_in_entries=not is_complete_now
+        )
         shown = {record.event_nid for record in stretch.records}
         last: dict[int, int | None] = {}
         for change in changes:
@@ -128,8 +133,11 @@ class StateBlocks:
         self._remember(context, room_nid, block, stretch.records)
         return admitted(context, block)
 
-    async def _changes(self, room_nid: int, after: int, upto: int) -> list[PlacedChange]:
-        if after >= self._tail.floor:
+    async def _changes(
+        self, room_nid: int, after: int, upto: int, *, is_in_entries: bool
+    ) -> list[PlacedChange]:
+        """Read changes; what completes a room undoes some without an event of their own."""
+        if is_in_entries and after >= self._tail.floor:
             return [
                 PlacedChange(change.key_nid, entry.pos, change.event_nid)
                 for entry in self._tail.room_entries(room_nid, after, upto)

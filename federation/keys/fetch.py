@@ -24,8 +24,7 @@ _DIRECT_MAX_BYTES: Final = 64 * 1024
 _NOTARY_TIMEOUT_MS: Final = 20_000
 # Servers that a notary is asked about at once.
 _NOTARY_BATCH: Final = 200
-# Direct requests at a time: a room of thousands of servers must not take all connections. Not
-# fewer, because strangers can make us ask servers that take their time.
+# Direct requests at a time: a room of thousands of servers must not take all connections.
 _AT_ONCE: Final = 200
 
 # For each key ID, until when the key should be valid, in milliseconds since 1970; 0: any time.
@@ -61,6 +60,8 @@ class KeyFetcher:
         self._clock = clock
         self._notaries = notaries
         self._slots = asyncio.Semaphore(_AT_ONCE)
+        # Who speaks does not wait behind the servers of a large room.
+        self._slots_of_speakers = asyncio.Semaphore(_AT_ONCE)
 
     @property
     def has_notaries(self) -> bool:
@@ -70,7 +71,7 @@ class KeyFetcher:
     async def from_server(self, server: ServerName, *, ignore_backoff: bool) -> KeyDocument | None:
         """Ask a server for its own keys. Spec: server-server-api/#get_matrixkeyv2server"""
         try:
-            async with self._slots:
+            async with self._slots_of_speakers if ignore_backoff else self._slots:
                 answer = await self._client.get(
                     server,
                     path_of(KEY_V2, "server"),

@@ -8,11 +8,12 @@ Events are verified by `federation/keys/event_signatures.py`.
 
 import asyncio
 from collections import OrderedDict
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from typing import Final, TypeAlias, TypeVar
 
 import msgspec
 
+from federation.keys.asking import AskedForStrangers, Cause, KeysBusy
 from federation.keys.fetch import KeySource, Wanted
 from federation.keys.own_keys import OwnKeys
 from homeserver.protocol.canonical_json import encode_canonical_lenient
@@ -38,6 +39,8 @@ _ASK_AGAIN_SECONDS: Final = 10.0
 # A server that gives no keys is asked again after this, doubled each time up to the maximum.
 _FIRST_RETRY_SECONDS: Final = 10.0
 _MAX_RETRY_SECONDS: Final = 3600.0
+# More than one request takes; it may be waiting behind those of a large room.
+_STRANGERS_WAIT_SECONDS: Final = 15.0
 # Of one server, the newest: two documents at their largest. Who publishes other keys each time
 # must not fill the memory, nor the disk.
 MAX_KEPT: Final = 200
@@ -73,16 +76,17 @@ class KeyRing:
         self._known: OrderedDict[ServerName, _KeysOfServer] = OrderedDict()
         self._asked: OrderedDict[ServerName, _Asked] = OrderedDict()
         self._asking: dict[ServerName, asyncio.Task[None]] = {}
+        self._strangers = AskedForStrangers()
 
     async def request_key(self, server: ServerName, key_id: KeyID) -> VerifyKey | None:
         """Return the key with which a server may sign requests now.
 
         Old keys do not count: they are "only valid for signing events". The server has spoken,
-        so that it is asked even if it is left alone otherwise.
+        so that it is asked even if it is left alone otherwise. Raises KeysBusy.
         """
         now_ms = self._clock.now_ms()
         wanted = {server: {key_id: now_ms}}
-        key = (await self._find(wanted, is_speaking=True)).get((server, key_id))
+        key = (await self._find(wanted, Cause.REQUEST)).get((server, key_id))
         return key if key is not None and key.may_sign_requests(now_ms) else None
 
     async def keys_of(self, wanted: Mapping[ServerName, Wanted]) -> KeysFound:
@@ -90,20 +94,20 @@ class KeyRing:
 
         A key that is found may still not be valid at the time that was wanted.
         """
-        return await self._find(wanted, is_speaking=False)
+        return await self._find(wanted, Cause.EVENT)
 
     async def refresh(self, servers: Iterable[ServerName]) -> None:
         """Ask servers for their keys, each as often as is decent; for a notary."""
         due = [server for server in servers if server != self._own_name]
-        await self._ask_servers(due, is_speaking=False)
+        await self._ask_servers(due, Cause.QUERY)
 
-    async def _find(self, wanted: Mapping[ServerName, Wanted], *, is_speaking: bool) -> KeysFound:
+    async def _find(self, wanted: Mapping[ServerName, Wanted], cause: Cause) -> KeysFound:
         missing = self._missing(wanted)
         if missing:
             await self._read(missing)
             missing = self._missing(missing)
         if missing:
-            await self._fetch(missing, is_speaking=is_speaking)
+            await self._fetch(missing, cause)
         return {
             (server, key_id): key
             for server, of_server in wanted.items()
@@ -132,42 +136,58 @@ class KeyRing:
                 missing[server] = insufficient
         return missing
 
-    async def _fetch(self, missing: Mapping[ServerName, Wanted], *, is_speaking: bool) -> None:
+    async def _fetch(self, missing: Mapping[ServerName, Wanted], cause: Cause) -> None:
         if len(missing) < _MANY_SERVERS:
-            await self._ask_servers(missing, is_speaking=is_speaking)
+            await self._ask_servers(missing, cause)
             await self._ask_notaries(self._missing(missing))
         else:
             await self._ask_notaries(missing)
-            await self._ask_servers(self._missing(missing), is_speaking=is_speaking)
+            await self._ask_servers(self._missing(missing), cause)
 
     async def _ask_notaries(self, missing: Mapping[ServerName, Wanted]) -> None:
         if missing:
             await self._keep(await self._source.from_notaries(missing), is_direct=False)
 
-    async def _ask_servers(self, servers: Iterable[ServerName], *, is_speaking: bool) -> None:
-        """Ask servers for their keys, unless that was done lately; one request for each."""
+    async def _ask_servers(self, servers: Iterable[ServerName], cause: Cause) -> None:
+        """Ask servers for their keys, unless that was done lately; one request for each.
+
+        Raises KeysBusy: for a request, and the server cannot be asked now.
+        """
         now = self._clock.monotonic()
-        tasks = []
+        tasks: list[asyncio.Task[None]] = []
+        refused: list[ServerName] = []
         for server in servers:
             task = self._asking.get(server)
             if task is None:
                 asked = self._asked.get(server)
                 if asked is not None and asked.next_at > now:
                     continue
-                task = self._begin_to_ask(server, is_speaking=is_speaking)
+                if cause is not Cause.EVENT and not self._strangers.begin(server):
+                    refused.append(server)
+                    continue
+                task = self._begin_to_ask(server, cause)
             tasks.append(task)
-        if tasks:
-            # Who waits may leave; the others still want to know.
-            await asyncio.wait(tasks)
+        if refused:
+            log.warning("too many keys are fetched", count=len(refused), server=refused[0])
+        is_late = await _end(tasks, None if cause is Cause.EVENT else _STRANGERS_WAIT_SECONDS)
+        if cause is Cause.REQUEST and (refused or is_late):
+            raise KeysBusy
 
-    def _begin_to_ask(self, server: ServerName, *, is_speaking: bool) -> "asyncio.Task[None]":
-        task = self._tasks.spawn("fetch keys", self._ask(server, is_speaking=is_speaking))
+    def _begin_to_ask(self, server: ServerName, cause: Cause) -> "asyncio.Task[None]":
+        task = self._tasks.spawn("fetch keys", self._ask(server, cause))
         self._asking[server] = task
-        task.add_done_callback(lambda _: self._asking.pop(server, None))
+
+        def ended(_task: object) -> None:
+            self._asking.pop(server, None)
+            if cause is not Cause.EVENT:
+                self._strangers.end(server)
+
+        task.add_done_callback(ended)
         return task
 
-    async def _ask(self, server: ServerName, *, is_speaking: bool) -> None:
-        document = await self._source.from_server(server, ignore_backoff=is_speaking)
+    async def _ask(self, server: ServerName, cause: Cause) -> None:
+        ignore_backoff = cause is Cause.REQUEST
+        document = await self._source.from_server(server, ignore_backoff=ignore_backoff)
         now = self._clock.monotonic()
         if document is None:
             before = self._asked.get(server)
@@ -233,6 +253,11 @@ class KeyRing:
             found.setdefault(row.server_name, {})[row.key_id] = key
         for server, keys in found.items():
             _remember(self._known, server, keys)
+
+
+async def _end(tasks: "Collection[asyncio.Task[None]]", timeout_seconds: float | None) -> bool:
+    """Wait for tasks; whether some have not ended in time. They go on: others want to know."""
+    return bool(tasks and (await asyncio.wait(tasks, timeout=timeout_seconds))[1])
 
 
 def _remember(memory: OrderedDict[ServerName, _Value], server: ServerName, value: _Value) -> None:

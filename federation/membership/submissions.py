@@ -46,9 +46,11 @@ class Submissions:
         check_whole(head)
         event = await self._events.read(origin, head, event_id, pdu, kind="join")
         facts = await self._accept.accept(event, origin)
+        # With the signature of a policy server, if the room has one.
+        stored = (await self._cache.get([facts.event_nid])).get(facts.event_nid, event)
         if omit_members:
-            return event, await self._states.without_members(facts, head)
-        return event, await self._states.whole(facts, head)
+            return stored, await self._states.without_members(facts, head)
+        return stored, await self._states.whole(facts, head)
 
     async def knock(
         self, origin: ServerName, room_id: RoomID, event_id: EventID, pdu: JsonObject

@@ -23,6 +23,7 @@ log = get_logger(__name__)
 POLICY: Final[StateKey] = ("m.room.policy", "")
 # The specification gives the key of every policy server the same ID.
 KEY_ID: Final = KeyID("ed25519:policy_server")
+_MAX_REMEMBERED: Final = 1_000
 
 
 class PolicyServer(NamedTuple):
@@ -38,6 +39,9 @@ class PolicyServers:
     def __init__(self, cache: EventCache, signer: PolicySigner) -> None:
         self._cache = cache
         self._signer = signer
+        # By room: which state and server, and whether the server was joined in it. Finding out
+        # is a look at the whole state, and most events change none.
+        self._joined: dict[int, tuple[tuple[int, int, ServerName], bool]] = {}
 
     async def of(self, head: RoomHead) -> PolicyServer | None:
         """Return the policy server that a room uses now.
@@ -51,8 +55,18 @@ class PolicyServers:
         server = None if event is None else _policy_server(event.content)
         # "has at least one joined user in the room in *current state*"; as long as members are not
         # known, who has been chosen counts as there: what it has not signed others do not show.
-        is_there = server is not None and (head.is_partial_state or is_joined(head, server.name))
+        is_there = server is not None and (head.is_partial_state or self._is_joined(head, server))
         return server if is_there else None
+
+    def _is_joined(self, head: RoomHead, server: PolicyServer) -> bool:
+        # The number of members as well: those who were omitted come into the same snapshot.
+        state = (head.state_nid, head.joined, server.name)
+        known = self._joined.pop(head.room_nid, None)
+        joined = known[1] if known and known[0] == state else is_joined(head, server.name)
+        self._joined[head.room_nid] = state, joined
+        if len(self._joined) > _MAX_REMEMBERED:
+            del self._joined[next(iter(self._joined))]
+        return joined
 
     async def recommends(self, head: RoomHead, event: Event) -> bool:
         """Whether an event has the signature of the room's policy server, or needs none."""

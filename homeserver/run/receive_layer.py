@@ -18,6 +18,7 @@ from homeserver.rooms.receive.gaps import Gaps
 from homeserver.rooms.receive.inbox import Inbox
 from homeserver.rooms.receive.inquiries import Inquiries
 from homeserver.rooms.receive.judge import Judge
+from homeserver.rooms.receive.judge_anew import JudgeAnew
 from homeserver.rooms.receive.jump import Jump
 from homeserver.rooms.receive.known import KnownEvents
 from homeserver.rooms.receive.new_room import NewRoom
@@ -158,6 +159,7 @@ def _new_rooms(
         writing.cache,
         known,
         judge,
+        JudgeAnew(known, judge, states, writing.cache, writing.row_numbers),
         outliers,
         states,
         placing,

@@ -149,7 +149,7 @@ async def complete(
     Every user of this server whom the room concerns gets a change of `kind` in the log; returns
     the position of the last. None: another node was first, or the room was joined again.
     """
-    if not await _is_open(tx, join):
+    if not await is_open(tx, join):
         return None
     await _complete_state(tx, join, entries)
     suffix = f":{server_name}"
@@ -178,7 +178,7 @@ async def abandon(
 
     Tells of it as `complete` does, and returns the same.
     """
-    if not await _is_open(tx, join):
+    if not await is_open(tx, join):
         return None
     # Through the servers that are in it the room can be joined again.
     await tx.execute("UPDATE partial_joins SET state_nid = 0 WHERE room_nid = $1", join.room_nid)
@@ -186,7 +186,7 @@ async def abandon(
     return await log.append_room_changes(tx, sorted(concerned), kind, join.room_nid)
 
 
-async def _is_open(tx: Transaction, join: PartialJoin) -> bool:
+async def is_open(tx: Transaction, join: PartialJoin) -> bool:
     """Whether a room is still to be completed from a join; nobody else writes to it from now on."""
     await tx.execute("SELECT FROM rooms WHERE room_nid = $1 FOR UPDATE", join.room_nid)
     found = await tx.fetchval(

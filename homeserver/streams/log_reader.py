@@ -1,8 +1,18 @@
 """Reading a stretch of the log back from PostgreSQL, as the entries that its writers made."""
 
 from collections import defaultdict
+from collections.abc import Sequence
 
-from homeserver.storage import events, log, presence, receipts, rooms, to_device, unread
+from homeserver.storage import (
+    events,
+    judged_anew,
+    log,
+    presence,
+    receipts,
+    rooms,
+    to_device,
+    unread,
+)
 from homeserver.storage.database import Connection, Database
 from homeserver.streams.entries import (
     EventEntry,
@@ -47,6 +57,11 @@ class LogReader:
             entries.extend(PresenceEntry.of(*row) for row in changes)
         entries.sort(key=lambda entry: entry.pos)
         return entries
+
+    async def undone_of(self, event_nids: Sequence[int]) -> set[int]:
+        """Return those events that were shown, and are not any more."""
+        async with self._database.connection("log_reader") as connection:
+            return await judged_anew.undone_of(connection, event_nids)
 
 
 async def _read_events(connection: Connection, after: int, upto: int) -> list[EventEntry]:

@@ -10,7 +10,14 @@ from collections.abc import Callable, Iterable, Sequence
 from itertools import islice
 from typing import TypeAlias
 
-from homeserver.streams.entries import EventEntry, LogEntry, Redacted
+from homeserver.storage.event_writes import PARTIAL_STATE
+from homeserver.streams.entries import (
+    ROOM_COMPLETED,
+    EventEntry,
+    LogEntry,
+    Redacted,
+    UserEntry,
+)
 from homeserver.streams.log_reader import LogReader
 from homeserver.telemetry.tasks import Tasks
 
@@ -186,7 +193,40 @@ class Tail:
         if head - self.position > self._max_gap:
             self._restart(head)
         elif head > self.position:
-            self._advance(await self._reader.read(self.position, head), head)
+            entries = await self._reader.read(self.position, head)
+            completed = {
+                each.room_nid
+                for each in entries
+                if isinstance(each, UserEntry) and each.kind == ROOM_COMPLETED
+            }
+            if completed:
+                await self._drop_undone([nid for nid in completed if nid is not None])
+            self._advance(entries, head)
+
+    async def _drop_undone(self, room_nids: Sequence[int]) -> None:
+        """Drop the events that were accepted on a partial state, and are not any more."""
+        accepted = [
+            each.record.event_nid
+            for room_nid in room_nids
+            for each in self._by_room.get(room_nid, ())
+            if each.record.flags & PARTIAL_STATE
+        ]
+        undone = await self._reader.undone_of(accepted) if accepted else set()
+        if not undone:
+            return
+        self._entries = deque(
+            each
+            for each in self._entries
+            if not isinstance(each, EventEntry) or each.record.event_nid not in undone
+        )
+        for room_nid in room_nids:
+            left = deque(
+                each
+                for each in self._by_room.pop(room_nid, ())
+                if each.record.event_nid not in undone
+            )
+            if left:
+                self._by_room[room_nid] = left
 
     def _restart(self, position: int) -> None:
         self._entries.clear()

@@ -53,6 +53,13 @@ class Authentication:
         _check_open_to(requester, endpoint)
         return requester
 
+    async def check_signer(self, request: web.BaseRequest) -> None:
+        """Refuse a request of a server before its body is read.
+
+        Raises Unauthorized, Forbidden, MatrixError 503.
+        """
+        await self._signatures.check_signer(_authorization(request))
+
     async def origin(
         self,
         request: web.BaseRequest,
@@ -63,10 +70,14 @@ class Authentication:
         signed = SignedRequest(
             method=request.method,
             uri=uri,
-            authorization=tuple(map(header_text, request.headers.getall("Authorization", ()))),
+            authorization=_authorization(request),
             content=content,
         )
         return await self._signatures.authenticate(signed)
+
+
+def _authorization(request: web.BaseRequest) -> tuple[str, ...]:
+    return tuple(map(header_text, request.headers.getall("Authorization", ())))
 
 
 def _credentials(authorization: str, query: str) -> tuple[str | None, Assertion]:

@@ -54,6 +54,14 @@ class SignedRequest(msgspec.Struct, frozen=True, kw_only=True):
 class ServerSignatures(Protocol):
     """Verifies the signatures of other homeservers."""
 
+    async def check_signer(self, authorization: tuple[str, ...]) -> None:
+        """Refuse a request before its body is read, by its `Authorization` headers.
+
+        Raises Unauthorized: no server is named that has a valid key; Forbidden: this server does
+        not talk with it; MatrixError 503: too many keys are fetched at this moment.
+        """
+        ...
+
     async def authenticate(self, request: SignedRequest) -> ServerName:
         """Return the server that signed. Raises Unauthorized, Forbidden."""
         ...
@@ -71,6 +79,10 @@ class NoAccessTokens:
 
 class NoServerSignatures:
     """Accepts no signature: for servers without federation, and for tests."""
+
+    async def check_signer(self, authorization: tuple[str, ...]) -> None:
+        """Raise Unauthorized."""
+        raise Unauthorized("This server does not federate")
 
     async def authenticate(self, request: SignedRequest) -> ServerName:
         """Raise Unauthorized."""

@@ -34,6 +34,7 @@ from homeserver.web.request_body import StreamedUpload, read_body
 from homeserver.web.requester import Requester
 from homeserver.web.responses import Responses, send_download
 from homeserver.web.router import Match, Router, WrongMethod
+from homeserver.web.unverified import UnverifiedRequests
 
 log = get_logger(__name__)
 
@@ -99,6 +100,7 @@ class Dispatch:
         self._router_for(frozenset(Api))
         self._authentication = authentication
         self._rate_limiter = rate_limiter
+        self._unverified = UnverifiedRequests(rate_limiter)
         self._clock = clock
         self._tracer = tracer
         self._responses = Responses(settings.cors, compress_over_bytes=settings.compress_over_bytes)
@@ -191,8 +193,7 @@ class Dispatch:
         parameters: dict[str, Any] = {}
         signed = None
         if plan.is_signed:
-            signed = await self._read_signed(exchange, plan)
-            origin = await self._admit_server(exchange, plan, signed)
+            signed, origin = await self._admit_server(exchange, plan)
             if plan.takes_origin:
                 parameters["origin"] = origin
         else:
@@ -215,15 +216,17 @@ class Dispatch:
             )
         return await plan.call(**parameters)
 
-    async def _read_signed(self, exchange: _Exchange, plan: Plan) -> SignedBody:
-        return plan.signed_body(await read_body(exchange.request, plan.max_body_bytes))
-
-    async def _admit_server(self, exchange: _Exchange, plan: Plan, body: SignedBody) -> ServerName:
-        origin = await self._authentication.origin(exchange.request, exchange.uri, body.content)
+    async def _admit_server(self, exchange: _Exchange, plan: Plan) -> tuple[SignedBody, ServerName]:
+        request = exchange.request
+        with self._unverified.verifying(exchange.facts.ip) as hold:
+            # Nobody's body is in memory while keys are fetched.
+            await self._authentication.check_signer(request)
+            body = plan.signed_body(await read_body(request, plan.max_body_bytes, hold))
+            origin = await self._authentication.origin(request, exchange.uri, body.content)
         context.bind(origin=origin)
         if plan.endpoint.rate_limit is not None:
             self._rate_limiter.take(plan.endpoint.rate_limit, origin)
-        return origin
+        return body, origin
 
     async def _admit_client(self, exchange: _Exchange, plan: Plan) -> Requester | None:
         endpoint, facts = plan.endpoint, exchange.facts

@@ -63,6 +63,7 @@ class RateLimit(Enum):
     KEYS = "keys"
     MAIL = "mail"
     FEDERATION = "federation"
+    UNSIGNED = "unsigned"
 
 
 class DeclarationError(TypeError):

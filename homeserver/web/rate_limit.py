@@ -17,6 +17,8 @@ from homeserver.web.endpoint import RateLimit
 
 # About 20 MB of buckets; more callers than this at a time push out the oldest.
 MAX_BUCKETS: Final = 100_000
+# Sums of floats: a token that is due now may be a nanosecond short.
+_INEXACTNESS: Final = 1e-6
 
 
 _Key: TypeAlias = tuple[RateLimit, str]
@@ -57,13 +59,24 @@ class RateLimiter:
         now = self._clock.monotonic()
         full_at = max(self._full_at.get((group, key), now), now) + price
         wait = full_at - now - rate.burst * price
-        # Sums of floats: a token that is due now may be a nanosecond short.
-        if wait > 1e-6:
+        if wait > _INEXACTNESS:
             self._refused[group].inc()
             raise LimitExceeded(retry_after_ms=math.ceil(wait * 1000))
         self._remember((group, key), full_at, now)
         if self._follower is not None:
             self._follower(group, key)
+
+    def check(self, group: RateLimit, key: str) -> None:
+        """Raise LimitExceeded if a token could not be taken; nothing is taken."""
+        full_at = self._full_at.get((group, key))
+        if not self._is_enabled or full_at is None:
+            return
+        rate = self._rates[group]
+        price = 1.0 / rate.per_second
+        wait = full_at - self._clock.monotonic() + price - rate.burst * price
+        if wait > _INEXACTNESS:
+            self._refused[group].inc()
+            raise LimitExceeded(retry_after_ms=math.ceil(wait * 1000))
 
     def taken_elsewhere(self, group: RateLimit, key: str, count: int) -> None:
         """Take tokens that another node has given, at most as many as there are."""

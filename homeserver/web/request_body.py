@@ -1,7 +1,7 @@
 """Reading bodies: whole with a limit in bytes and time, or piece by piece."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from typing import Final
 
 from aiohttp import web
@@ -15,11 +15,18 @@ BODY_SECONDS: Final = 60.0
 CHUNK_SECONDS: Final = 30.0
 
 
-async def read_body(request: web.BaseRequest, limit_bytes: int) -> bytes:
+def _no_matter(_count: int) -> None:
+    pass
+
+
+async def read_body(
+    request: web.BaseRequest, limit_bytes: int, hold: Callable[[int], None] = _no_matter
+) -> bytes:
     """Return the whole body, decompressed.
 
-    Raises TooLarge, NotJson for a body that breaks off or does not decompress, MatrixError
-    408 for one that does not arrive in time.
+    `hold` is told each number of bytes that has come, and may raise. Raises TooLarge, NotJson for
+    a body that breaks off or does not decompress, MatrixError 408 for one that does not arrive in
+    time.
     """
     if (request.content_length or 0) > limit_bytes:
         raise _too_large(limit_bytes)
@@ -30,10 +37,11 @@ async def read_body(request: web.BaseRequest, limit_bytes: int) -> bytes:
             body: bytes = content.read_nowait(-1)
             if len(body) > limit_bytes:
                 raise _too_large(limit_bytes)
+            hold(len(body))
             return body
         await _invite(request)
         async with asyncio.timeout(BODY_SECONDS):
-            return await _collect(request, limit_bytes)
+            return await _collect(request, limit_bytes, hold)
     except TimeoutError as error:
         raise _timed_out() from error
     except RequestPayloadError as error:
@@ -47,9 +55,12 @@ async def _invite(request: web.BaseRequest) -> None:
         request.writer.output_size = 0
 
 
-async def _collect(request: web.BaseRequest, limit_bytes: int) -> bytes:
+async def _collect(
+    request: web.BaseRequest, limit_bytes: int, hold: Callable[[int], None]
+) -> bytes:
     body = bytearray()
     while chunk := await request.content.readany():
+        hold(len(chunk))
         body += chunk
         if len(body) > limit_bytes:
             raise _too_large(limit_bytes)

@@ -6,9 +6,11 @@ from typing import Any
 import msgspec
 import pytest
 
+from federation.keys.asking import MAX_AT_ONCE, MAX_OF_ONE_DOMAIN, KeysBusy
+from federation.keys.key_ring import KeyRing
 from homeserver.errors import MatrixError
-from homeserver.protocol.identifiers import ServerName
-from homeserver.protocol.server_keys import build_key_document
+from homeserver.protocol.identifiers import KeyID, ServerName
+from homeserver.protocol.server_keys import KeyDocument, build_key_document
 from homeserver.protocol.signing import sign_json
 from homeserver.run.compose import RunningServer
 from homeserver.web.authenticators import SignedRequest
@@ -205,3 +207,58 @@ async def test_server_that_hangs_while_asked_for_keys_holds_nobody_else_up(
     waiting.cancel()
     with pytest.raises(asyncio.CancelledError):
         await waiting
+
+
+class Tarpit:
+    """Tells whom it is asked about, and answers nothing before `is_over`."""
+
+    def __init__(self) -> None:
+        self.asked: asyncio.Queue[ServerName] = asyncio.Queue()
+        self.is_over = asyncio.Event()
+
+    async def from_server(self, server: ServerName, *, ignore_backoff: bool) -> KeyDocument | None:
+        self.asked.put_nowait(server)
+        await self.is_over.wait()
+        return None
+
+    async def from_notaries(self, wanted: object) -> list[KeyDocument]:
+        return []
+
+
+@pytest.mark.parametrize(
+    ("made_up", "count", "one_more", "another"),
+    [
+        ("a{}.evil.example", MAX_OF_ONE_DOMAIN, "b.EVIL.example:1", "evil.test"),
+        ("192.0.2.{}", MAX_OF_ONE_DOMAIN, "[2001:db8::1]:1", "evil.test"),
+        ("a{0}.evil{0}.example", MAX_AT_ONCE, "evil.test", None),
+    ],
+)
+async def test_made_up_origins_leave_others_their_place_and_are_refused_at_once(
+    running: RunningServer, made_up: str, count: int, one_more: str, another: str | None
+) -> None:
+    source = Tarpit()
+    base, own_keys = running.base, running.federation.own_keys
+    ring = KeyRing(
+        own_keys=own_keys, source=source, database=base.database, clock=base.clock, tasks=base.tasks
+    )
+
+    async def asks(server: str) -> None:
+        assert await ring.request_key(ServerName(server), KeyID("ed25519:a")) is None
+
+    async with asyncio.TaskGroup() as waiting:
+        # The second ones wait for the first.
+        for name in [made_up.format(number) for number in range(count)] * 2:
+            waiting.create_task(asks(name))
+        assert len({await source.asked.get() for _ in range(count)}) == count
+        with pytest.raises(KeysBusy):
+            await asks(one_more)
+        # A notary's query gets what there is.
+        await ring.refresh([ServerName(one_more)])
+        assert source.asked.empty()
+        if another is not None:
+            waiting.create_task(asks(another))
+            assert await source.asked.get() == another
+        source.is_over.set()
+    # Whom there was no place for was not held to be silent.
+    await asks(one_more)
+    assert source.asked.get_nowait() == one_more

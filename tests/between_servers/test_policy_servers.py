@@ -12,7 +12,7 @@ from homeserver.protocol.identifiers import ServerName
 from homeserver.protocol.json_types import JsonObject
 from homeserver.protocol.room_versions import rules_of
 from homeserver.protocol.signing import sign_event
-from homeserver.web.paths import FEDERATION_V1
+from homeserver.web.paths import FEDERATION_V1, FEDERATION_V2
 from tests.support.client import Client, clients_of, refused
 from tests.support.federation import NamedServer
 from tests.support.peer_rooms import known_events, last_event, peer_joins, send_as_peer
@@ -193,6 +193,36 @@ async def test_nobody_is_asked_to_sign_a_template(server, alice, peer) -> None:
     reply = await peer.sends(server.name, "GET", f"{path}?ver=11")
     assert (reply.status, reply.json["event"]["state_key"]) == (200, gina)
     assert peer.asked(SIGN) == []
+
+
+async def test_a_join_is_answered_as_it_is_in_the_room(server, alice, peer) -> None:
+    dag = await room_with_policy(server, alice, peer)
+    signs(peer)
+    gina = f"@gina:{peer.name}"
+    last = [await last_event(server, dag.room_id)]
+    content = {"membership": "join"}
+    join = dag.make(gina, "m.room.member", content, last, state_key=gina, ts=now_ms())
+    path = path_of(FEDERATION_V2, "send_join", dag.room_id, join.event_id)
+    reply = await peer.sends(server.name, "PUT", path, join.pdu)
+    assert reply.status == 200
+    signatures = reply.json["event"]["signatures"]
+    assert signatures == (await stored(server, join.event_id))[1]
+    assert "ed25519:policy_server" in signatures[peer.name]
+
+
+async def test_a_policy_server_that_has_left_is_not_asked(server, alice, peer) -> None:
+    dag = await room_with_policy(server, alice, peer)
+    signs(peer)
+    await alice.sends(dag.room_id, "hello")
+    await alice.sends(dag.room_id, "hello again")
+    assert len(peer.asked(SIGN)) == 2
+    await known_events(server, dag)
+    eve, last = f"@eve:{peer.name}", [await last_event(server, dag.room_id)]
+    content = {"membership": "leave"}
+    leave = dag.make(eve, "m.room.member", content, last, state_key=eve, ts=now_ms())
+    await send_as_peer(server, peer, leave)
+    peer.answers("POST", SIGN, {}, status=503)
+    await alice.sends(dag.room_id, "alone")
 
 
 async def test_the_signing_endpoint_is_unknown_here(server, peer) -> None:

@@ -3,6 +3,7 @@
 import time
 
 import pytest
+from structlog.testing import capture_logs
 
 from homeserver.protocol.errors import AuthRefusal, InvalidEvent
 from homeserver.protocol.event_builder import EventDraft, build_event
@@ -154,8 +155,12 @@ async def test_state_without_a_valid_signature_is_left_out(receiving):
     state, chain = answer_of(dag, join)
     (member,) = [pdu for pdu in state if pdu.get("state_key") == FRED]
     member["signatures"] = {"faraway.example": {"ed25519:test": "A" * 86}}
-    await accept(receiving, dag, join, state, chain)
+    with capture_logs() as lines:
+        await accept(receiving, dag, join, state, chain)
     assert ("m.room.member", FRED) not in await receiving.state(dag.room_id)
+    # Which may be for want of a key server.
+    (warning,) = [line for line in lines if line["log_level"] == "warning"]
+    assert (warning["count"], warning["servers"]) == (1, ["faraway.example"])
 
 
 async def test_a_partial_join_is_talked_in_and_completed(receiving):

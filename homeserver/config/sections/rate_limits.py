@@ -32,6 +32,10 @@ class RateLimitGroups(Section, frozen=True, kw_only=True):
     keys: Annotated[RateLimitSettings, about("Encryption keys.")] = _limit(20, 200)
     mail: Annotated[RateLimitSettings, about("Mails to one address.")] = _limit(0.005, 5)
     federation: Annotated[RateLimitSettings, about("Each other server.")] = _limit(100, 1000)
+    unsigned: Annotated[
+        RateLimitSettings,
+        about("What comes from one public address as of another server and is not signed by it."),
+    ] = _limit(1, 100)
 
 
 class RateLimitsSection(Section, frozen=True, kw_only=True):

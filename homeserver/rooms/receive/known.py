@@ -10,7 +10,7 @@ from homeserver.rooms.event_cache import EventCache
 from homeserver.rooms.head import RoomHead
 from homeserver.storage import received_events
 from homeserver.storage.database import Database
-from homeserver.storage.event_writes import OUTLIER, REJECTED, SOFT_FAILED
+from homeserver.storage.event_writes import OUTLIER, PARTIAL_STATE, REJECTED, SOFT_FAILED
 from homeserver.storage.received_events import EventFacts
 from homeserver.telemetry.log import get_logger
 
@@ -38,7 +38,7 @@ class KnownEvents:
     def __init__(self, database: Database, cache: EventCache) -> None:
         self._database = database
         self._cache = cache
-        # Nothing of them ever changes once an event is no outlier.
+        # Nothing of them ever changes once an event is no outlier, and judged on a whole state.
         self._facts: OrderedDict[EventID, EventFacts] = OrderedDict()
 
     async def facts(self, event_ids: Iterable[EventID]) -> dict[EventID, EventFacts]:
@@ -57,7 +57,7 @@ class KnownEvents:
                 rows = await received_events.facts_of(connection, missing)
             for facts in rows:
                 found[facts.event_id] = facts
-                if not facts.flags & OUTLIER:
+                if not facts.flags & (OUTLIER | PARTIAL_STATE):
                     self._facts[facts.event_id] = facts
             while len(self._facts) > MAX_FACTS:
                 self._facts.popitem(last=False)

@@ -3,8 +3,8 @@
 Spec: server-server-api/#joining-rooms
 """
 
+import asyncio
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Final
 
 import msgspec
 
@@ -22,6 +22,7 @@ from homeserver.rooms.event_cache import EventCache
 from homeserver.rooms.head import CREATE, RoomHead, StateEntry
 from homeserver.rooms.heads import Heads
 from homeserver.rooms.receive.judge import Judge
+from homeserver.rooms.receive.judge_anew import ROOT_HEIGHT, Course, JudgeAnew
 from homeserver.rooms.receive.known import (
     KnownEvents,
     is_extremity_material,
@@ -37,10 +38,11 @@ from homeserver.rooms.row_numbers import RowNumbers
 from homeserver.rooms.rows import snapshot_row
 from homeserver.rooms.state_keys import StateKeys
 from homeserver.rooms.write import RoomWriter
-from homeserver.storage import joined_rooms, received_events
+from homeserver.storage import joined_rooms, judged_anew, received_events
 from homeserver.storage.database import Database
 from homeserver.storage.event_writes import PARTIAL_STATE
 from homeserver.storage.joined_rooms import Arrival, CompletedMember, PartialJoin
+from homeserver.storage.judged_anew import Since
 from homeserver.storage.received_events import EventFacts
 from homeserver.storage.state import SnapshotLink
 from homeserver.streams.entries import ROOM_COMPLETED
@@ -49,10 +51,6 @@ from homeserver.streams.tail import Tail
 from homeserver.telemetry.log import get_logger
 
 log = get_logger(__name__)
-
-# The parent of a snapshot of height n has the height n - lowbit(n): from this height on a billion
-# snapshots have the first one as their ancestor, and none repeats a large room's whole state.
-_ROOT_HEIGHT: Final = 1 << 30
 
 
 class NewRoom:
@@ -66,6 +64,7 @@ class NewRoom:
         cache: EventCache,
         known: KnownEvents,
         judge: Judge,
+        judge_anew: JudgeAnew,
         outliers: Outliers,
         states: RoomStates,
         placing: Placing,
@@ -82,6 +81,7 @@ class NewRoom:
         self._cache = cache
         self._known = known
         self._judge = judge
+        self._judge_anew = judge_anew
         self._outliers = outliers
         self._states = states
         self._placing = placing
@@ -179,8 +179,9 @@ class NewRoom:
         entries = await self._entries(room, state)
         (facts,) = (await self._known.facts([join.join_event_id])).values()
         before = await self._states.before(facts)
+        omitted = {key: each for key, each in entries.items() if key not in before.entries}
         senders = {event.event_id: event.sender for event in state}
-        omitted = [
+        members = [
             CompletedMember(
                 entry.key_nid,
                 entry.event_nid,
@@ -188,18 +189,62 @@ class NewRoom:
                 entry.membership,
                 senders[entry.event_id],
             )
-            for key, entry in entries.items()
-            if key not in before.entries
+            for key, entry in omitted.items()
         ]
+        key: StateKey = ("m.room.member", facts.state_key or "")
+        own_nid = await self._state_keys.nid(key)
+        own = StateEntry(own_nid, join.join_nid, join.join_event_id, facts.membership)
+        course = Course(before, omitted, key, own)
+        # Most of it without the lock, which stops what is sent to the room.
+        await self._judge_since(head, join, course)
         slot = self._heads.slot(join.room_id)
         async with slot.lock:
-            async with self._database.transaction("complete_room") as tx:
-                position = await joined_rooms.complete(
-                    tx, join, omitted, server_name=self._server_name, kind=ROOM_COMPLETED
-                )
+            if slot.written is not None:
+                await asyncio.wait([slot.written])
+            position, is_done = None, False
+            while not is_done:  # Each time around another node has written to the room.
+                position, is_done = await self._complete(head, join, members, course)
             slot.forget()
         if position is not None:
             await self._log_writer.told(position)
+
+    async def _judge_since(self, head: RoomHead, join: PartialJoin, course: Course) -> Since | None:
+        async with self._database.transaction(
+            "accepted_since", isolation="repeatable_read", readonly=True
+        ) as tx:
+            since = await judged_anew.accepted_since(tx, join, course.position)
+        if since is not None:
+            await self._judge_anew.go_on(head, course, since)
+        return since
+
+    async def _complete(
+        self,
+        head: RoomHead,
+        join: PartialJoin,
+        members: Sequence[CompletedMember],
+        course: Course,
+    ) -> tuple[int | None, bool]:
+        """Judge what came since a join, and complete the room unless more comes meanwhile.
+
+        Returns the position, and whether that is so.
+        """
+        since = await self._judge_since(head, join, course)
+        if since is None:
+            return None, True
+        undoing = await self._judge_anew.corrections(head, course, since.extremities)
+        async with self._database.transaction("complete_room") as tx:
+            if not await judged_anew.hold_room(tx, join.room_nid, since.version):
+                return None, False
+            if not await joined_rooms.is_open(tx, join):
+                return None, True
+            if undoing is not None:
+                await judged_anew.undo(tx, join, undoing)
+            position = await joined_rooms.complete(
+                tx, join, members, server_name=self._server_name, kind=ROOM_COMPLETED
+            )
+            if undoing is not None and position is not None:
+                await judged_anew.tell(tx, join.room_nid, undoing, position)
+        return position, True
 
     async def abandon(self, join: PartialJoin) -> bool:
         """Wait no longer for the members of a room that no local user is in; whether it is so.
@@ -262,7 +307,7 @@ class NewRoom:
         nid = stored.event_nid if stored else await self._row_numbers.event()
         link = SnapshotLink(
             await self._row_numbers.state(),
-            _ROOT_HEIGHT,
+            ROOT_HEIGHT,
             {entry.key_nid: entry.event_nid for entry in entries.values()},
         )
         before = RoomState(entries, (link,), (snapshot_row(link, head.room_nid, None),))

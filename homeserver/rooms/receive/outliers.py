@@ -1,6 +1,7 @@
 """Events outside of the timeline: auth events and state that other servers are asked for."""
 
 import asyncio
+from collections import Counter
 from collections.abc import Collection, Iterable, Sequence
 from functools import partial
 from typing import Final, NamedTuple
@@ -11,7 +12,7 @@ from homeserver.protocol.auth_rules.check import check_auth
 from homeserver.protocol.client_event import split_event
 from homeserver.protocol.errors import AuthRefusal
 from homeserver.protocol.event import Event
-from homeserver.protocol.identifiers import EventID, RoomID, ServerName
+from homeserver.protocol.identifiers import EventID, RoomID, ServerName, server_name_of
 from homeserver.protocol.json_types import JsonObject
 from homeserver.protocol.room_versions import RoomVersionRules
 from homeserver.rooms.receive.judge import Cited
@@ -37,6 +38,8 @@ _AT_ONCE: Final = 5
 _SLICE: Final = 200
 # Each round that fails means that others have stored some of the same events meanwhile.
 _MAX_ROUNDS: Final = 10
+# In a warning, of the servers whose events are left out: those with the most.
+_MAX_NAMED_SERVERS: Final = 10
 
 
 class _Overtaken(Exception):
@@ -182,6 +185,7 @@ class Outliers:
             verified = await self._signatures.verify_events(new)
         else:
             verified = await questions.wait(lambda: self._signatures.verify_events(new))
+        _warn_of_unverified(room, [event for event in new if event.event_id not in verified])
         new = [event for event in new if event.event_id in verified]
         for _ in range(_MAX_ROUNDS):
             if await self._insert(await self._judged(room, new)):
@@ -267,6 +271,19 @@ class _Base:
             [self._events[each] for each in wanted],
             [self._nids[each] for each in wanted],
             frozenset(each for each in wanted if each in self.rejected),
+        )
+
+
+def _warn_of_unverified(room: Room, events: Sequence[Event]) -> None:
+    """Say once that events are left out: their servers may be gone, and their keys with them."""
+    if events:
+        servers = Counter(server_name_of(event.sender) for event in events)
+        log.warning(
+            "events without verified signatures left out",
+            room_id=room.room_id,
+            count=len(events),
+            server_count=len(servers),
+            servers=[server for server, _ in servers.most_common(_MAX_NAMED_SERVERS)],
         )
 
 

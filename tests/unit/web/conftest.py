@@ -7,7 +7,7 @@ import pytest
 
 from homeserver.config.sections.listeners import Listener
 from homeserver.config.sections.rate_limits import RateLimitsSection
-from homeserver.errors import Unauthorized, UnknownToken
+from homeserver.errors import Forbidden, Unauthorized, UnknownToken
 from homeserver.protocol.identifiers import DeviceID, ServerName, UserID
 from homeserver.telemetry.metrics import Metrics
 from homeserver.telemetry.shutdown import Shutdown
@@ -58,6 +58,12 @@ class KnownSignatures:
 
     def __init__(self) -> None:
         self.requests: list[SignedRequest] = []
+
+    async def check_signer(self, authorization: tuple[str, ...]) -> None:
+        if not authorization:
+            raise Unauthorized("Sign the request")
+        if authorization == ("blocked.test",):
+            raise Forbidden
 
     async def authenticate(self, request: SignedRequest) -> ServerName:
         self.requests.append(request)

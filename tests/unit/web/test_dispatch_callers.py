@@ -1,11 +1,14 @@
 """Who may call an endpoint, and how often."""
 
+import zlib
 from typing import Any
 
 import pytest
 from yarl import URL
 
+from homeserver.config.sections.listeners import Listener
 from homeserver.protocol.identifiers import RoomID, ServerName
+from homeserver.web import unverified
 from homeserver.web.answers import Empty
 from homeserver.web.authenticators import Assertion
 from homeserver.web.endpoint import Auth, RateLimit, endpoint
@@ -333,3 +336,81 @@ async def test_servers_are_limited_one_by_one(served: Served) -> None:
 
     assert await calls("a.test") == [200] * 20 + [429]
     assert await calls("b.test") == [200] * 20 + [429]
+
+
+async def signed_calls(
+    serve: Serve, ip: str, times: int, *, server: str = "", body: bytes = b"{}", served: Any = None
+) -> tuple[Served, list[int]]:
+    """Send bodies as the proxy of a server at an address."""
+    listener = Listener(port=0, trusted_proxies=("127.0.0.1/32",))
+    served = served or await serve(FederationRoutes(), listeners=(listener,))
+    headers = {"X-Forwarded-For": ip} | ({"Authorization": server} if server else {})
+    path = "/_matrix/federation/v1/send"
+    calls = [await served.call("PUT", path, data=body, headers=headers) for _ in range(times)]
+    return served, [status for status, _ in calls]
+
+
+@pytest.mark.parametrize(
+    ("failing", "same", "other"),
+    [
+        ("9.9.9.9", "9.9.9.9", "9.9.9.8"),
+        ("2620:fe::fe", "2620:fe::1:2:3", "2620:fe:0:1::fe"),
+    ],
+)
+@pytest.mark.parametrize(("server", "body"), [("", b"{}"), ("a.test", b"{")])
+async def test_an_address_that_fails_to_sign_is_refused_before_anything_is_read(
+    serve: Serve, failing: str, same: str, other: str, server: str, body: bytes
+) -> None:
+    status = 400 if server else 401
+    served, statuses = await signed_calls(serve, failing, 101, server=server, body=body)
+    assert statuses == [status] * 100 + [429]
+    _, statuses = await signed_calls(serve, same, 1, server="b.test", served=served)
+    assert statuses == [429]
+    assert served.signatures.requests == []
+    _, statuses = await signed_calls(serve, other, 1, server="b.test", served=served)
+    assert statuses == [200]
+    served.clock.tick(1.0)
+    _, statuses = await signed_calls(serve, same, 2, server="b.test", served=served)
+    assert statuses == [200, 200]
+
+
+@pytest.mark.parametrize(
+    ("ip", "server", "status"),
+    [
+        ("9.9.9.9", "a.test", 200),
+        # Behind a proxy that is not trusted everybody has its address.
+        ("10.0.0.1", "", 401),
+        ("127.0.0.1", "", 401),
+        ("fd00::1", "", 401),
+        ("not an address", "", 401),
+        # The server may be who it says.
+        ("9.9.9.9", "blocked.test", 403),
+    ],
+)
+async def test_others_are_not_counted_among_those_who_fail(
+    serve: Serve, ip: str, server: str, status: int
+) -> None:
+    _, statuses = await signed_calls(serve, ip, 102, server=server)
+    assert statuses == [status] * 102
+
+
+async def test_an_unsigned_body_is_not_read(serve: Serve) -> None:
+    _, statuses = await signed_calls(serve, "9.9.9.9", 1, body=b"{")
+    assert statuses == [401]
+
+
+@pytest.mark.parametrize("is_compressed", [False, True])
+async def test_a_body_counts_as_unverified_only_until_its_signature_is_verified(
+    serve: Serve, monkeypatch: pytest.MonkeyPatch, *, is_compressed: bool
+) -> None:
+    body = b'{"a": "' + b"a" * 50_000 + b'"}'
+    sent = zlib.compress(body) if is_compressed else body
+    more = {"headers": {"Authorization": "a.test"}, "data": sent}
+    if is_compressed:
+        more["headers"]["Content-Encoding"] = "deflate"
+    served = await serve(FederationRoutes())
+    path = "/_matrix/federation/v1/none"
+    monkeypatch.setattr(unverified, "MAX_BYTES", len(body))
+    assert [(await served.call("PUT", path, **more))[0] for _ in range(3)] == [200] * 3
+    monkeypatch.setattr(unverified, "MAX_BYTES", len(body) - 1)
+    assert [(await served.call("PUT", path, **more))[0] for _ in range(2)] == [503] * 2

@@ -127,3 +127,24 @@ def test_nothing_is_taken_where_limits_are_off() -> None:
     limited = limiter(FakeClock(), limits(per_second=1, burst=1, enabled=False))
     limited.taken_elsewhere(LOGIN, "a", 5)
     limited.take(LOGIN, "a")
+
+
+def test_looking_takes_nothing_and_says_what_taking_would() -> None:
+    clock = FakeClock()
+    limited = limiter(clock, limits(per_second=2, burst=3))
+    for _ in range(3):
+        limited.check(LOGIN, "a")
+        limited.check(LOGIN, "a")
+        limited.take(LOGIN, "a")
+    with pytest.raises(LimitExceeded) as caught:
+        limited.check(LOGIN, "a")
+    assert caught.value.retry_after_ms == refused(limited).retry_after_ms
+    limited.check(LOGIN, "b")
+    clock.tick(0.5)
+    limited.check(LOGIN, "a")
+
+
+def test_looking_refuses_nothing_when_limits_are_off() -> None:
+    limited = limiter(FakeClock(), limits(per_second=1, burst=1, enabled=False))
+    limited.taken_elsewhere(LOGIN, "a", 5)
+    limited.check(LOGIN, "a")
