@@ -49,8 +49,11 @@ class RoomsHere:
         self._acls = acls
 
     async def room(self, origin: ServerName, room_id: RoomID) -> RoomHead:
-        """Return a room that a server may ask to get into. Raises NotFound, Forbidden."""
-        head = await self._heads.head(room_id)
+        """Return a room that a server may ask to get into. Raises NotFound, Forbidden.
+
+        As it is stored: events that are made of a template must find there what they cite.
+        """
+        head = await self._heads.committed(room_id)
         if head is None or not head.local_joined:
             raise NotFound("This server is not in the room")
         if not await self._acls.allows(head, origin):

@@ -102,6 +102,18 @@ class Heads:
         async with slot.lock:
             return await self.loaded(slot, room_id)
 
+    async def committed(self, room_id: str) -> RoomHead | None:
+        """Return a room's head as it is stored, for those who go on with it elsewhere."""
+        while (head := await self.head(room_id)) is not None:
+            written = self.slot(room_id).written
+            if written is None or written.done():
+                break
+            # It may be ahead of `head` by now, but not behind it.
+            await asyncio.wait([written])
+            if not written.cancelled() and written.exception() is None:
+                break
+        return head
+
     def is_ahead(self, room_id: str) -> bool:
         """Whether a write of this node, of which the room's head may tell, is on its way."""
         slot = self._slots.get(room_id)

@@ -1,16 +1,21 @@
 """Coming into rooms of other servers, and leaving them."""
 
+import asyncio
 import contextlib
 from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
 
+from federation.transport.client import path_of
 from homeserver.protocol.identifiers import RoomID
 from homeserver.protocol.room_versions import ROOM_VERSIONS
+from homeserver.web.paths import FEDERATION_V1
 from tests.between_servers.conftest import RunServers
 from tests.support.client import Client, clients_of, refused
+from tests.support.dag import key_of
 from tests.support.federation import NamedServer
+from tests.support.peer_server import PeerServer
 
 WAIT_MS = 5_000
 
@@ -210,6 +215,31 @@ async def test_a_denied_server_gets_nowhere(two: list[NamedServer]) -> None:
         await alice.sets(room_id, "m.room.server_acl", {"allow": ["*"], "allow_ip_literals": False})
         with refused(403, "M_FORBIDDEN"):
             await bob.post(f"join/{room_id}", {}, via=two[0].name)
+
+
+async def test_templates_cite_only_what_is_stored(server: NamedServer, peer: PeerServer) -> None:
+    """Whoever made an event of one would else be told that it cites what does not exist."""
+    peer.key = key_of(peer.name)
+    peer.publishes_keys()
+    eve = f"@eve:{peer.name}"
+    running = server.running
+    async with clients_of(server.url) as maker:
+        alice = await maker.user("alice")
+        room_id = await alice.creates_room(preset="public_chat", room_version="11")
+        path = path_of(FEDERATION_V1, "make_join", room_id, eve)
+        first = await peer.sends(server.name, "GET", f"{path}?ver=11")
+        async with running.base.database.transaction() as tx:
+            await tx.execute("SELECT FROM rooms FOR UPDATE")
+            sending = asyncio.create_task(alice.sends(room_id, "hello"))
+            async with asyncio.timeout(30):
+                while not running.rooms.heads.is_ahead(room_id):
+                    await alice.get("account/whoami")
+            asking = asyncio.create_task(peer.sends(server.name, "GET", f"{path}?ver=11"))
+            done, _ = await asyncio.wait([asking], timeout=0.5)
+            assert not done
+        hello, second = await sending, await asking
+    assert first.json["event"]["prev_events"] != [hello]
+    assert second.json["event"]["prev_events"] == [hello]
 
 
 async def test_a_room_that_was_left_is_joined_again(two: list[NamedServer]) -> None:

@@ -218,3 +218,17 @@ async def peer_server(authority: Authority, host: str = "127.0.0.1") -> AsyncIte
             yield peer
         finally:
             await runner.cleanup()
+            await _connections_ended(port)
+
+
+async def _connections_ended(port: int) -> None:
+    """Wait a while for the ends of handshakes and farewells, which take TLS some more turns.
+
+    The loop that ends with the test would leave their sockets open.
+    """
+    transports = asyncio.get_running_loop()._transports  # type: ignore[attr-defined]
+    for _ in range(200):
+        sockets = [each._sock for each in list(transports.values())]
+        if not any(each and each.getsockname()[1:2] == (port,) for each in sockets):
+            break
+        await asyncio.sleep(0.01)
