@@ -6,10 +6,11 @@ from typing import Any, NamedTuple
 import pytest
 
 from homeserver.protocol.event import Event
-from homeserver.protocol.identifiers import RoomID
+from homeserver.protocol.identifiers import RoomID, ServerName
 from homeserver.rooms import read_state
 from homeserver.rooms.client_events import Viewer
 from homeserver.rooms.read_state import MembersUnknown
+from homeserver.services.room_facts import KnownRooms
 from homeserver.storage import joined_rooms
 from tests.flows.test_user_directory_index import Directory
 from tests.receiving.conftest import ALICE, EVE, Receiving
@@ -198,3 +199,12 @@ async def test_members_are_in_the_user_directory_when_they_are_known(room: Parti
     assert MEMBERS[0][1:7] not in await directory.finds(BOB, "user0")
     await room.completes()
     assert "@user0" in await directory.finds(BOB, "user0")
+
+
+async def test_members_are_counted_when_they_are_known(room: PartialRoom) -> None:
+    base = room.receiving.node.base
+    known = KnownRooms(base.database, base.tail, ServerName("localhost"))
+    room_id = RoomID(room.room_id)
+    assert (await known.facts([room_id]))[room_id].joined == 2
+    await room.completes()
+    assert (await known.facts([room_id]))[room_id].joined == len(MEMBERS) + 2
