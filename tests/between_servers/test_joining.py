@@ -17,8 +17,6 @@ from tests.support.dag import key_of
 from tests.support.federation import NamedServer
 from tests.support.peer_server import PeerServer
 
-WAIT_MS = 5_000
-
 
 @contextlib.asynccontextmanager
 async def people(servers: list[NamedServer], *names: str) -> AsyncIterator[list[Client]]:
